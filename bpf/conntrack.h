@@ -311,6 +311,20 @@ static __always_inline int flow_prepare(const struct context *context, const str
 	return reason | OPENS;
 }
 
+/* Before a packet that opens a connection is judged: see fetch_buckets(). For plain ones, which nearly all are. */
+static __always_inline void flow_expect(const struct context *context, const struct packet *packet)
+{
+	struct flow_scratch *memory = flow_scratch_of_cpu();
+
+	if (!context->plain || !memory || !memory->expected)
+		return;
+	flow_key_of(&memory->target, context, packet, context->direction);
+	if (is_v6(packet))
+		fetch_buckets_v6();
+	else
+		fetch_buckets_v4();
+}
+
 /*
  * Inserts the flow in the CPU's flow scratch. False if the table has no place for it. Only a packet that opens a connection replaces a live entry: one
  * that has missed an entry, which another CPU was just writing, must not become the flow's opener.

@@ -83,6 +83,7 @@ struct flow_scratch {
 	__u32 found;      /* the packet to be judged belongs to `flow` */
 	__u32 opens;      /* or opens a flow, if policy allows it */
 	__u32 keeps;      /* the flow to be inserted leaves a live entry as it is */
+	__u32 expected; /* buckets that the next insertion will need, as the last one did; 0: the last flow was not inserted */
 	struct choice choice;
 };
 
@@ -235,6 +236,19 @@ static __always_inline void touch(const __u64 *bucket, __u32 count)
 		asm volatile("" : : "r"(load(bucket + i)));
 }
 
+/*
+ * Has the CPU fetch a bucket's lines for writing while it goes on: by a store that changes nothing, since this byte of second_until is always 0. A load
+ * would keep the CPU from going on. The other line of a pair comes with the one.
+ */
+static __always_inline void fetch(__u64 *bucket, __u32 count)
+{
+	if (!bucket)
+		return;
+	*((volatile __u8 *)bucket + 3) = 0;
+	if (count == WORDS_V6)
+		*(volatile __u8 *)&((struct flow_bucket_v6 *)bucket)->reserved = 0;
+}
+
 static __always_inline __u32 *second_until(__u64 *bucket)
 {
 	return (__u32 *)bucket;
@@ -339,7 +353,7 @@ static __always_inline __u64 find_in(const struct flow_secret *secret, __u64 *bu
 
 static __always_inline bool uses_second(const __u64 *bucket, __u32 now)
 {
-	return *(const volatile __u32 *)bucket > now;
+	return *(const volatile __u32 *)bucket >= now >> SECOND_SHIFT;
 }
 
 /* The flow of a key, if it has not expired. */
@@ -390,11 +404,13 @@ __noinline int search_v6(__u32 now)
 /* Keeps the second bucket in use until `expires`: before an entry in it gets that. */
 static __always_inline void extend_second(__u32 *until, __u32 expires)
 {
+	__u32 last = expires >> SECOND_SHIFT;
+
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < 2; i++) {
 		__u32 before = *(volatile __u32 *)until;
 
-		if (before >= expires || __sync_val_compare_and_swap(until, before, expires) == before)
+		if (before >= last || __sync_val_compare_and_swap(until, before, last) == before)
 			return;
 	}
 }
@@ -823,6 +839,36 @@ __noinline int insert_simply_v6(__u64 data, __u32 now, __u32 tenant)
 	return insert_simply(COUNTED_IPV6, data, now, tenant);
 }
 
+/*
+ * Fetches the buckets in which the flow of the key in the scratch will be inserted, if policy allows that, as it did the last time on this CPU. Not for
+ * each packet: to fetch a bucket for nothing takes longer than to deny a packet, and these come in floods.
+ */
+static __always_inline int fetch_buckets(enum counted_family family)
+{
+	__u32 count = family == COUNTED_IPV6 ? WORDS_V6 : WORDS_V4;
+	const struct flow_secret *secret = secret_of_table();
+	struct flow_scratch *memory = flow_scratch_of_cpu();
+
+	if (!secret || !memory)
+		return 0;
+	locate(secret, &memory->target, family);
+	fetch(bucket_of(family, memory->target.first), count);
+	if (memory->expected > 1)
+		fetch(bucket_of(family, memory->target.second), count);
+	memory->expected = 0;
+	return 0;
+}
+
+__noinline int fetch_buckets_v4(void)
+{
+	return fetch_buckets(COUNTED_IPV4);
+}
+
+__noinline int fetch_buckets_v6(void)
+{
+	return fetch_buckets(COUNTED_IPV6);
+}
+
 /* Inserts the flow of the key in the scratch, or replaces the entry that it has; `data` is without a nonce. */
 static __always_inline enum flow_result insert(enum counted_family family, __u64 data, __u32 now, __u32 tenant)
 {
@@ -834,9 +880,11 @@ static __always_inline enum flow_result insert(enum counted_family family, __u64
 	if (!memory)
 		return FLOW_REFUSED;
 	if (v6 ? insert_simply_v6(data, now, own) : insert_simply_v4(data, now, own)) {
+		memory->expected = 1;
 		count_insertion(family, TAKEN_FREE);
 		return FLOW_DONE;
 	}
+	memory->expected = 2;
 #pragma clang loop unroll(disable)
 	for (__u32 tries = 0; tries < INSERTION_TRIES; tries++) {
 		what = v6 ? choose_v6(now, own) : choose_v4(now, own);

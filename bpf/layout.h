@@ -169,6 +169,7 @@ const struct {
 		FLOW_OPENER_AT = 60,
 		FLOW_NONCE_AT = 61,
 		FLOW_NONCE_BITS = 3,
+		SECOND_SHIFT = 3, /* of flow time in flow_bucket.second_until, so that this has an empty byte */
 	} flow_bits;
 	enum : __u32 {
 		TENANT_BITS = 6, /* of one place in flow_bucket.tenants */
@@ -453,8 +454,8 @@ struct flow_entry_v6 {
 
 /* Two cache lines; IPv6 four. */
 struct flow_bucket_v4 {
-	__u32 second_until; /* in units: until then a flow of this bucket may be in its second one */
-	__u32 tenants;      /* TENANT_BITS for each place, the first place's lowest: endpoint.tenant of its flow */
+	__u32 second_until; /* in units << SECOND_SHIFT: to its end a flow of this bucket may be in its second one; 24 bits */
+	__u32 tenants; /* TENANT_BITS for each place, the first place's lowest: endpoint.tenant of its flow */
 	struct flow_entry_v4 entries[BUCKET_ENTRIES];
 };
 
@@ -648,6 +649,7 @@ _Static_assert(FLOW_STAMP_AT == FLOW_EXPIRES_BITS && FLOW_STATE_AT == FLOW_STAMP
 		       FLOW_OPENER_AT == FLOW_STATE_AT + FLOW_STATE_BITS && FLOW_NONCE_AT == FLOW_OPENER_AT + 1 &&
 		       FLOW_NONCE_AT + FLOW_NONCE_BITS == 64,
 	       "the fields of an entry's data fill it");
+_Static_assert(FLOW_EXPIRES_BITS - SECOND_SHIFT <= 24, "the highest byte of second_until is always 0");
 _Static_assert(TENANTS == 1 << TENANT_BITS && BUCKET_ENTRIES * TENANT_BITS <= 32, "tenants of a bucket are one word");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "hashes, and the words of keys, are those of a little-endian machine");

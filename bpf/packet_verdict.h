@@ -216,8 +216,10 @@ static __always_inline int match(hook_context *hook, const struct context *conte
 		if (kind != CACHED_NOT)
 			return exempt(context) ? exempt_reason(context) : reason_of_kind(context, kind);
 	} else {
-		if (is_opening(packet) && !exempt(context))
+		if (is_opening(packet) && !exempt(context)) {
+			flow_expect(context, packet);
 			return REASON_JUDGE;
+		}
 		cache_flow(context, packet, 0);
 	}
 	/* A segment that changes its entry's state does so if there is one; a steady one need not look for it. */

@@ -75,6 +75,12 @@ static __always_inline int hammer(int family) {
     return 0;
   key_into(memory, family, 7, number);
   if (random >> 30 == 0) {
+    memory->expected = 2;
+    if (family == COUNTED_IPV6)
+      fetch_buckets_v6();
+    else
+      fetch_buckets_v4();
+    key_into(memory, family, 7, number);
     insert(family, data_of(number, expires), NOW, 0);
     key_into(memory, family, 7, number);
   }

@@ -192,6 +192,11 @@ const FLOWS: readonly Mutant[] = [
     "return (left >> 63) & differ(data, FLOW_CLAIMED);",
     "return left >> 63;",
   ),
+  table(
+    "the second bucket is looked at while a flow in it lives",
+    "__u32 last = expires >> SECOND_SHIFT;",
+    "__u32 last = expires >> (SECOND_SHIFT + 1);",
+  ),
   table("no confirmed flow of others is evicted", "} else if (!confirmed && score", "} else if (score"),
   table(
     "flows expire",
