@@ -20,6 +20,20 @@
 #ifdef CONNTRACK_EVIDENCE
 #include "kernel_conntrack.h"
 
+/*
+ * Whether Services have the address, or have had it since the node's start: NAT goes on for the connections of a Service that is gone. A few other
+ * addresses, too, for which conntrack is searched in vain. src/datapath/frontend-filter.ts sets the bits.
+ */
+static __always_inline bool may_be_frontend(const struct address_v6 *address)
+{
+	__u64 mixed = address->high ^ address->low;
+	__u32 place = bpf_ntohl((__u32)(mixed ^ mixed >> 32)) * 0x9e3779b1U >> (32 - FRONTEND_FILTER_BITS);
+	__u32 index = place / (64 * FRONTEND_FILTER_WORDS);
+	struct frontend_filter *filter = bpf_map_lookup_elem(&frontend_filter, &index);
+
+	return !filter || filter->words[place / 64 & (FRONTEND_FILTER_WORDS - 1)] >> (place % 64) & 1;
+}
+
 /* Whether the address in the scratch is a node's, at a port that no Service has there: a nodePort, which is judged by the address alone. */
 static __always_inline bool is_node_port(const struct scratch_space *memory, bool v6, __u8 protocol, __u32 version)
 {
@@ -116,17 +130,16 @@ __noinline int denies_backend(hook_context *hook)
 }
 
 /*
- * Whether a packet's flow, which the pod has opened, is to an address that Services have, and the kernel takes it to a backend that the policy with this
+ * Whether a packet's flow, which the pod has opened, is to an address that Services have or have had, and the kernel takes it to a backend that the policy with this
  * number denies; at the port of DNS, too, if it is one that judges resolvers.
  */
 static __always_inline bool leads_to_denied(hook_context *hook, const struct context *context,
 					    const struct packet *packet, __u32 number, bool resolver)
 {
 	struct scratch_space *memory = scratch_of_cpu();
-	__u32 identity, *judged;
 
 	if (!memory || (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) ||
-	    !find_peer(context, packet, &identity, &judged) || !(identity & IDENTITY_FRONTEND))
+	    !may_be_frontend(remote_of(context, packet)))
 		return false;
 	tuple_of(&memory->tuple, packet, context->direction == DIRECTION_EGRESS);
 	memory->backend.number = number;
@@ -159,24 +172,23 @@ __noinline int leads_frame_astray(hook_context *hook, view_t view)
 	return leads_to_denied(hook, &context, &memory->packet, context.policy[DIRECTION_EGRESS] & ~POLICY_MARKS,
 			       false);
 }
-#else
-static __always_inline int leads_frame_astray(__attribute__((unused)) hook_context *hook,
-					      __attribute__((unused)) view_t view)
-{
-	return 0;
-}
-#endif
 
 /* The same of a plain packet, of a flow that this side has opened. */
 static __always_inline bool leads_plain_astray(hook_context *hook, const struct context *context,
 					       const struct packet *packet, enum direction opener)
 {
-	__u32 identity, *judged;
-
 	return opener == DIRECTION_EGRESS && isolated(context, DIRECTION_EGRESS) &&
-	       find_peer(context, packet, &identity, &judged) && identity & IDENTITY_FRONTEND &&
-	       leads_frame_astray(hook, view_of(context));
+	       may_be_frontend(remote_of(context, packet)) && leads_frame_astray(hook, view_of(context));
 }
+#else
+static __always_inline bool leads_plain_astray(__attribute__((unused)) hook_context *hook,
+					       __attribute__((unused)) const struct context *context,
+					       __attribute__((unused)) const struct packet *packet,
+					       __attribute__((unused)) enum direction opener)
+{
+	return false;
+}
+#endif
 
 /* The same of a flow that this side has opened, by the policy of the pod. */
 static __always_inline bool leads_astray(hook_context *hook, const struct context *context, const struct packet *packet,

@@ -124,6 +124,8 @@ const struct {
 		CIDR_INDEX_BITS = 16,     /* IPv4 prefixes up to this length are in cidr_index_v4 */
 		CIDR_FILTER_BITS = 24,    /* a bit of cidr_filter_v4 is a block of this length */
 		CIDR_FILTER_WORDS = 64,
+		FRONTEND_FILTER_BITS = 20,
+		FRONTEND_FILTER_WORDS = 64,
 		PEER_CACHE_BITS = 11, /* 2,048 addresses of each family, on each CPU */
 		JUDGED_PLACE_AT = 1,  /* in cached_peer_v4.judged */
 		JUDGED_OPENER_AT = 19,
@@ -248,6 +250,11 @@ struct service_v6_key {
 /* Bits, lowest first. */
 struct bits {
 	__u64 word;
+};
+
+/* One bit for each hash of an address, lowest first: whether a Service has had such an address since the node's start. */
+struct frontend_filter {
+	__u64 words[FRONTEND_FILTER_WORDS];
 };
 
 struct cidr_v4_key {

@@ -93,6 +93,17 @@ struct {
 	__type(value, struct bits);
 } address_filter SEC(".maps");
 
+/*
+ * Bloom filter: one bit for each hash of an address that a Service has, or has had since the node's start. Bits are never cleared: see
+ * backend.h.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, (1 << FRONTEND_FILTER_BITS) / 64 / FRONTEND_FILTER_WORDS);
+	__type(key, __u32);
+	__type(value, struct frontend_filter);
+} frontend_filter SEC(".maps");
+
 /* Prefixes of IP blocks and of their exceptions. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

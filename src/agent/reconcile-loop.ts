@@ -352,23 +352,23 @@ interface Readings {
   /** The newest one. */
   latest(): ClusterSnapshot | undefined;
   /** Called for each one from now on, and at once if there is one. */
-  onChange(listener: () => void): void;
+  onChange(listener: (reading: ClusterSnapshot) => void): void;
   /** Resolves after the signal has aborted. */
   readonly ended: Promise<void>;
 }
 
 function followSource(source: Source, signal: AbortSignal): Readings {
   let latest: ClusterSnapshot | undefined;
-  let changed: () => void = () => undefined;
+  let changed: (reading: ClusterSnapshot) => void = () => undefined;
   const ended = source.watch((reading) => {
     latest = reading;
-    changed();
+    changed(reading);
   }, signal);
   return {
     latest: () => latest,
     onChange(listener) {
       changed = listener;
-      if (latest !== undefined) listener();
+      if (latest !== undefined) listener(latest);
     },
     ended,
   };
@@ -419,7 +419,10 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
     scheduler.request();
   };
   let brought: ClusterSnapshot | undefined;
-  running.readings.onChange(changed);
+  running.readings.onChange(({ cluster }) => {
+    running.progress.services.note(cluster.services);
+    changed();
+  });
   const watchingDenied = running.uplinks?.watch(changed, env.signal);
   running.resyncs.onRequest(changed);
   running.cni.onChange(scheduler.request);

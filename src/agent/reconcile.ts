@@ -31,6 +31,7 @@ import type { Interfaces, Tracked } from "./interface-tracking.ts";
 import type { Meter } from "./metrics-exporter.ts";
 import { addressProblems, attachProblems, logProblems, refusalProblems } from "./node-problems.ts";
 import { numberingOver } from "./reserved-numbers.ts";
+import { openServiceAddresses, type ServiceAddresses } from "./service-addresses.ts";
 
 /** State that one reconciliation passes to the next. */
 export interface Progress {
@@ -57,6 +58,7 @@ export interface Progress {
   readonly late: Set<number>;
   /** Differences that the last resync found. */
   repaired: readonly Difference[];
+  readonly services: ServiceAddresses;
   /** Maps of another layout whose programs still run. */
   carryOver?: CarryOver | undefined;
   /** Pins of other layouts are removed as soon as no link runs their programs. */
@@ -81,6 +83,7 @@ export interface ReconcileEnv {
 export async function firstProgress({ maps, datapath }: Kernel): Promise<Progress> {
   await maps.initialise();
   const held = await maps.read();
+  await maps.carryFrontends();
   // Programs are removed with the link that they were attached to.
   const isSameLink = (ifindex: number): boolean =>
     attachedProgram(datapath.root, ifindex, "ingress") !== undefined;
@@ -109,6 +112,7 @@ export async function firstProgress({ maps, datapath }: Kernel): Promise<Progres
     mustAdvance: true,
     late: new Set(),
     repaired: [],
+    services: openServiceAddresses(),
   };
 }
 
@@ -141,6 +145,8 @@ export async function reconcile(
     try {
       if (progress.mustReread === true) await reread(kernel, progress);
       if (resync) await readBack(kernel, progress, env.log);
+      progress.services.note(reading.cluster.services);
+      if (await progress.services.pass(kernel.maps.addFrontends)) progress.mustAdvance = true;
       settled = await bringIntoForce(kernel, progress, { reading, claims, interfaces }, { problems, env });
     } catch (error) {
       settled = false;

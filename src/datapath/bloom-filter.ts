@@ -9,12 +9,14 @@ const GOLDEN_RATIO = 0x9e37_79b1;
 const HALF_BITS = 32n;
 const HALF = 0xffff_ffffn;
 
-/** The index of an address's bit: 0 to 2^ADDRESS_FILTER_BITS - 1. */
-export function bloomBitOf({ value }: Address): number {
+/** The index of an address's bit among 2^`bits` of them. */
+export function hashBitOf({ value }: Address, bits: number): number {
   let words = 0;
   for (let rest = value; rest > 0n; rest >>= HALF_BITS) words ^= Number(rest & HALF);
-  return Math.imul(words, GOLDEN_RATIO) >>> (32 - ADDRESS_FILTER_BITS);
+  return Math.imul(words, GOLDEN_RATIO) >>> (32 - bits);
 }
+
+export const bloomBitOf = (address: Address): number => hashBitOf(address, ADDRESS_FILTER_BITS);
 
 type Words = Map<number, bigint>;
 

@@ -1,6 +1,7 @@
 // The only writer of the policy maps: writes batches of a diff to the kernel, flips the generation, reads everything back.
 
 import { OperationError } from "../base/errors.ts";
+import type { Address } from "../base/ip.ts";
 import {
   DIRECTIONS,
   ENDPOINT_PROBES,
@@ -10,14 +11,22 @@ import {
   REASONS,
   TUNNEL_PORTS,
 } from "../gen/layout.ts";
-import { INCARNATIONS, POLICY_NONE } from "../state/desired-state.ts";
+import { INCARNATIONS, isFrontend, POLICY_NONE } from "../state/desired-state.ts";
 import type { Settings } from "../state/state-compare.ts";
-import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../state/state-diff.ts";
+import {
+  ABSENT,
+  type Batch,
+  type EndpointWrite,
+  type Held,
+  type PolicyPair,
+  type PolicyWrite,
+} from "../state/state-diff.ts";
 import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./address-tables.ts";
 import { settleBloomFilter } from "./bloom-filter.ts";
 import { type CidrIndex, openCidrIndex } from "./cidr-index.ts";
 import { endpointAddressesOf, endpointLinkOf, rowOf } from "./codec.ts";
 import { openNameSweeper, removeNames, writeNames } from "./domain-names.ts";
+import { openFrontendFilter } from "./frontend-filter.ts";
 import { checkLimits } from "./layout-checks.ts";
 import { heldSettings, nodeSettings, settingsOf } from "./node-settings.ts";
 import type { Datapath } from "./program-loader.ts";
@@ -33,7 +42,14 @@ export interface Maps {
   /** The node's settings: desired and actual. */
   settings(): { readonly wanted: Settings; readonly held: Settings };
   /**
-   * The actual state. Also repairs the Bloom filter of known addresses and the index over prefixes, which are not part of a state, and removes the
+   * Connections to these addresses, which Services have, are judged by their backends from now on, also when the Services are gone. Returns whether
+   * one was not known: then flows to it that were allowed must be judged again. Errors: OperationError.
+   */
+  addFrontends(addresses: Iterable<Address>): Promise<boolean>;
+  /** Takes over those that an agent of another layout has known. Errors: OperationError, BpfError. */
+  carryFrontends(): Promise<void>;
+  /**
+   * The actual state. Also repairs the Bloom filters of addresses and the index over prefixes, which are not part of a state, and removes the
    * pins of inner maps to which nothing refers, and what pods that are gone had resolved.
    */
   read(): Promise<Held>;
@@ -69,6 +85,7 @@ export function openMaps(datapath: Datapath): Maps {
   checkLimits();
   const tables = openTables(datapath);
   const index = openCidrIndex(tables);
+  const frontends = openFrontendFilter(tables);
   const sweeper = openNameSweeper(tables);
   const node = () => tables.node.get(0) ?? NO_NODE;
   /** In the order of the generation in force, which is read once: a first state has tens of thousands of values. */
@@ -83,9 +100,12 @@ export function openMaps(datapath: Datapath): Maps {
       await tables.node.writeBatch([[0, { ...node(), ...nodeSettings(datapath) }]]);
     },
     settings: () => ({ wanted: settingsOf(nodeSettings(datapath)), held: heldSettings(tables.node) }),
+    addFrontends: frontends.add,
+    carryFrontends: () => frontends.carryOver(datapath.root),
     async read() {
       const { known, ...held } = await readHeld(tables);
       await settleBloomFilter(tables, known);
+      await frontends.settle();
       await index.settle();
       await Promise.all([tables.deniedV4.sweep(), tables.deniedV6.sweep()]);
       await sweeper.sweep();
@@ -96,6 +116,7 @@ export function openMaps(datapath: Datapath): Maps {
       await tables.rows.writeBatch(batch.rows.map(({ number, classes }) => [number, rowOf(classes)]));
       await writePolicies(tables, batch.policies);
       await writePorts(tables, batch, pair);
+      await frontends.add(frontendsIn(batch));
       await writeAddressed(tables, index, batch, pair);
       await writeNames(tables, batch, pair);
       for (const versions of batch.tunnelPorts)
@@ -158,6 +179,14 @@ const cellsToWrite = ({ number, cells, changed }: PolicyWrite) => ({
     return inside.map((identity) => [identity, cell(identity)] as const);
   },
 });
+
+/** Of addresses that are about to be written, those that Services have. */
+const frontendsIn = ({ addresses }: Batch): Address[] =>
+  addresses
+    .filter(({ identity: { live, next } }) =>
+      [live, next].some((value) => value !== ABSENT && isFrontend(value)),
+    )
+    .map(({ address }) => addressFrom(address));
 
 async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promise<void> {
   for (const { first, last, ...versions } of batch.ports)

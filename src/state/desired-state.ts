@@ -12,6 +12,8 @@ export const IDENTITY_DEFAULT = 0;
  */
 export const IDENTITY_FRONTEND = 0x4000_0000;
 
+export const isFrontend = (value: number): boolean => (value & IDENTITY_FRONTEND) !== 0;
+
 /** The identity in a value of `addresses`. */
 export const identityIn = (value: number): number => value & ~IDENTITY_FRONTEND;
 

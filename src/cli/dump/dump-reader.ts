@@ -268,9 +268,13 @@ async function readEventBuckets(kernel: Kernel): Promise<EventRecord[]> {
 const bitsSet = (words: readonly bigint[]): number =>
   words.reduce((sum, word) => sum + word.toString(2).replaceAll("0", "").length, 0);
 
-async function readKnown({ table }: Kernel): Promise<KnownRecord> {
-  const words = (await table("address_filter").read()).map(([, { word }]) => word);
-  return { bits: words.length * 64, set: bitsSet(words) };
+async function readKnown({ table }: Kernel): Promise<KnownRecord[]> {
+  const known = (await table("address_filter").read()).map(([, { word }]) => word);
+  const frontends = (await table("frontend_filter").read()).flatMap(([, { words }]) => words);
+  const recordOf = (filter: string, words: readonly bigint[]): KnownRecord => ({
+    ...{ filter, bits: words.length * 64, set: bitsSet(words) },
+  });
+  return [recordOf("address_filter", known), recordOf("frontend_filter", frontends)];
 }
 
 async function readIndex({ table, version }: Kernel): Promise<IndexRecord> {

@@ -128,10 +128,10 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
     key: ["id", "direction", "reason"],
   },
   known: {
-    maps: ["address_filter"],
-    holds: "Bloom filter for addresses: how many of its bits are set",
+    maps: ["address_filter", "frontend_filter"],
+    holds: "Bloom filters for addresses, and for those that Services have or have had: how many bits are set",
     by: "agent",
-    key: [],
+    key: ["filter"],
   },
   index: {
     maps: ["cidr_index_v4", "cidr_filter_v4"],

@@ -211,19 +211,17 @@ function peersIn(
   return peers.filter((peer) => heads.some((head) => peer.startsWith(head)));
 }
 
-/**
- * The Bloom filter for addresses: the more bits are set, the more lookups of unknown addresses it lets
- * through.
- */
+/** A Bloom filter for addresses: the more bits are set, the more lookups of other addresses it lets through. */
 export interface KnownRecord {
+  readonly filter: string;
   readonly bits: number;
   readonly set: number;
 }
 
-export const knownDump = (record: KnownRecord): Dump =>
-  dumpOf([record], {
-    columns: [right("BITS"), right("SET")],
-    rows: ({ bits, set }) => [[String(bits), String(set)]],
+export const knownDump = (records: readonly KnownRecord[]): Dump =>
+  dumpOf(records, {
+    columns: [left("FILTER"), right("BITS"), right("SET")],
+    rows: ({ filter, bits, set }) => [[filter, String(bits), String(set)]],
     json: (each) => each,
   });
 

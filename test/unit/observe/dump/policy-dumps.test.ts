@@ -234,7 +234,18 @@ it("rows come with the ports that they allow", () => {
 });
 
 it("the Bloom filter for addresses shows how full it is", () => {
-  expect(linesOf(knownDump({ bits: 65_536, set: 12 }))).toEqual([" BITS   SET", "65536    12"]);
+  expect(
+    linesOf(
+      knownDump([
+        { filter: "address_filter", bits: 65_536, set: 12 },
+        { filter: "frontend_filter", bits: 1_048_576, set: 3 },
+      ]),
+    ),
+  ).toEqual([
+    "FILTER               BITS   SET",
+    "address_filter      65536    12",
+    "frontend_filter   1048576     3",
+  ]);
   expect(linesOf(indexDump({ identified: 256, longer: 7 }))).toEqual([
     "IDENTIFIED   LONGER",
     "       256        7",

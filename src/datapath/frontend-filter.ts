@@ -1,0 +1,108 @@
+// Bloom filter frontend_filter: a bit for each hash of an address that a Service has, or has had since the node's start. The kernel's conntrack
+// goes on with the connections of a Service that is gone, so no bit is ever cleared: bpf/backend.h.
+
+import { existsSync } from "node:fs";
+import { BpfMap } from "bpf-ts";
+import type { Address } from "../base/ip.ts";
+import { FRONTEND_FILTER_BITS, FRONTEND_FILTER_WORDS } from "../gen/layout.ts";
+import { hashBitOf } from "./bloom-filter.ts";
+import { otherLayouts, otherMapPath } from "./pins.ts";
+import type { Tables } from "./typed-maps.ts";
+
+const NAME = "frontend_filter";
+const WORD_BITS = 64;
+const WORDS = 2 ** FRONTEND_FILTER_BITS / WORD_BITS;
+const WORD_BYTES = 8;
+
+/** The index of an address's bit: 0 to 2^FRONTEND_FILTER_BITS - 1. */
+export const frontendBitOf = (address: Address): number => hashBitOf(address, FRONTEND_FILTER_BITS);
+
+export interface FrontendFilter {
+  /** Sets the bits of addresses. Returns whether one was not set before. Errors: OperationError. */
+  add(addresses: Iterable<Address>): Promise<boolean>;
+  /** Sets bits again that were cleared externally since this process has seen them. Errors: OperationError. */
+  settle(): Promise<void>;
+  /** Takes over the bits of maps of other layouts. Errors: OperationError, BpfError. */
+  carryOver(root: string): Promise<void>;
+}
+
+export function openFrontendFilter({
+  frontendFilter: table,
+}: Pick<Tables, "frontendFilter">): FrontendFilter {
+  /** What the kernel has had at any time; undefined before it was read. */
+  let known: BigUint64Array | undefined;
+  /** Elements that lack something. */
+  const missing = new Set<number>();
+
+  async function writeMissing(): Promise<void> {
+    const entries = [...missing].map((element) => {
+      const first = element * FRONTEND_FILTER_WORDS;
+      return [
+        element,
+        { words: [...(known?.subarray(first, first + FRONTEND_FILTER_WORDS) ?? [])] },
+      ] as const;
+    });
+    if (entries.length > 0) await table.writeBatch(entries);
+    missing.clear();
+  }
+
+  /** Compares what should be there with the kernel. */
+  async function read(words: BigUint64Array): Promise<BigUint64Array> {
+    for (const [element, held] of await table.read())
+      for (const [at, word] of held.words.entries()) {
+        const place = element * FRONTEND_FILTER_WORDS + at;
+        const all = (words[place] ?? 0n) | word;
+        if (all !== word) missing.add(element);
+        words[place] = all;
+      }
+    known = words;
+    return words;
+  }
+
+  const wordsNow = async (): Promise<BigUint64Array> => known ?? (await read(new BigUint64Array(WORDS)));
+
+  return {
+    async add(addresses) {
+      const words = await wordsNow();
+      for (const address of addresses) {
+        const bit = frontendBitOf(address);
+        const at = Math.floor(bit / WORD_BITS);
+        const all = (words[at] ?? 0n) | (1n << BigInt(bit % WORD_BITS));
+        if (all !== words[at]) missing.add(Math.floor(at / FRONTEND_FILTER_WORDS));
+        words[at] = all;
+      }
+      const isNew = missing.size > 0;
+      await writeMissing();
+      return isNew;
+    },
+    async settle() {
+      await read(await wordsNow());
+      await writeMissing();
+    },
+    async carryOver(root) {
+      const words = await wordsNow();
+      for (const layout of otherLayouts(root)) {
+        const path = otherMapPath(root, layout, NAME);
+        if (!existsSync(path)) continue;
+        for (const [at, word] of (await readWords(path)).entries()) words[at] = (words[at] ?? 0n) | word;
+      }
+      await read(words);
+      await writeMissing();
+    },
+  };
+}
+
+/** The words of a pinned filter. One of another size has another hash: any address may be in it. Errors: BpfError. */
+async function readWords(path: string): Promise<BigUint64Array> {
+  using map = BpfMap.openPinned(path);
+  const { valueSize, maxEntries } = map.info;
+  if (valueSize * maxEntries !== WORDS * WORD_BYTES) return new BigUint64Array(WORDS).fill(-1n);
+  const { count, keys, values } = await map.entries();
+  const words = new BigUint64Array(WORDS);
+  for (let at = 0; at < count; at += 1) {
+    const first = (keys.readUInt32LE(at * map.info.keySize) * valueSize) / WORD_BYTES;
+    for (let word = 0; word < valueSize / WORD_BYTES; word += 1)
+      words[first + word] = values.readBigUInt64LE(at * map.info.lookupSize + word * WORD_BYTES);
+  }
+  return words;
+}
