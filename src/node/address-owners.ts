@@ -36,11 +36,13 @@ export function ownersIn(tables: NodeTables): Owners {
     else if (!there.some(({ ifindex }) => ifindex === place.ifindex)) there.push(place);
   };
   const isHost = ({ family, length }: NetRoute) => length === addressBits(family);
-  const direct = tables.routes.filter((route) => pairOf(tables, route) !== undefined).sort(byPreference);
+  const ways = waysOut(tables);
+  const pairOf = (route: NetRoute): NetLink | undefined => pairBehind(tables, ways, route);
+  const direct = tables.routes.filter((route) => pairOf(route) !== undefined).sort(byPreference);
   const routed = new Map<number, string[]>();
   for (const [rank, route] of direct.entries()) {
     if (!isHost(route)) continue;
-    const { ifindex } = pairOf(tables, route) as NetLink;
+    const { ifindex } = pairOf(route) as NetLink;
     if (!places.has(route.destination) && route.protocol !== RouteProtocol.KERNEL) {
       const known = routed.get(ifindex);
       if (known === undefined) routed.set(ifindex, [route.destination]);
@@ -49,13 +51,13 @@ export function ownersIn(tables: NodeTables): Owners {
     add(route.destination, { ifindex, proof: "route", rank });
   }
   for (const link of tables.links.values()) {
-    if (!isPairElsewhere(link)) continue;
+    if (!isPairElsewhere(link) || ways.has(link.ifindex)) continue;
     for (const [rank, { address }] of addressesBehind(tables, link).entries())
       add(address, { ifindex: link.ifindex, proof: "namespace", rank });
   }
   for (const [address, ifindex] of bridged(tables)) add(address, { ifindex, proof: "bridge", rank: 0 });
   // Only then does it matter which route is the longest.
-  const prefixes = direct.some((route) => !isHost(route)) ? longest(tables) : undefined;
+  const prefixes = direct.some((route) => !isHost(route)) ? longest(tables, pairOf) : undefined;
   return {
     routedTo: (ifindex) => routed.get(ifindex) ?? [],
     placesOf(address) {
@@ -67,11 +69,25 @@ export function ownersIn(tables: NodeTables): Owners {
   };
 }
 
+/** Interfaces by which the node reaches everything else. They may be pairs, where the node is a container itself, and are no pod's, whatever address one says it has. */
+const waysOut = ({ routes }: NodeTables): ReadonlySet<number> =>
+  new Set(
+    routes
+      .filter(
+        ({ length, table, type }) => length === 0 && table === RouteTable.MAIN && type === RouteType.UNICAST,
+      )
+      .flatMap(({ hops }) => hops.map(({ ifindex }) => ifindex)),
+  );
+
 /** The pair that a route leads to, where the addresses are on the link itself. */
-function pairOf({ links }: NodeTables, { type, hops }: NetRoute): NetLink | undefined {
+function pairBehind(
+  { links }: NodeTables,
+  ways: ReadonlySet<number>,
+  { type, hops }: NetRoute,
+): NetLink | undefined {
   const [hop, other] = hops;
   if (type !== RouteType.UNICAST || hop === undefined || other !== undefined) return undefined;
-  if (hop.gateway !== undefined) return undefined;
+  if (hop.gateway !== undefined || ways.has(hop.ifindex)) return undefined;
   const link = links.get(hop.ifindex);
   return link !== undefined && (link.kind === "veth" || link.kind === "netkit") ? link : undefined;
 }
@@ -94,13 +110,16 @@ function* bridged({ links, neighbours, forwarding }: NodeTables): Iterable<reado
   }
 }
 
-function longest(tables: NodeTables): PrefixTable<number | undefined> {
+function longest(
+  tables: NodeTables,
+  pairOf: (route: NetRoute) => NetLink | undefined,
+): PrefixTable<number | undefined> {
   const entries = new Map<string, readonly [ReturnType<typeof cidrOf>, number | undefined]>();
   for (const route of [...tables.routes].sort(byPreference)) {
     const parsed = parseAddress(route.destination);
     if (!parsed.ok) continue;
     const cidr = cidrOf(route.family, parsed.value.value, route.length);
-    if (!entries.has(cidr.text)) entries.set(cidr.text, [cidr, pairOf(tables, route)?.ifindex]);
+    if (!entries.has(cidr.text)) entries.set(cidr.text, [cidr, pairOf(route)?.ifindex]);
   }
   return prefixTable(entries.values());
 }

@@ -83,6 +83,34 @@ describe("an address is behind", () => {
   });
 });
 
+describe("the pair that has the node's default route", () => {
+  const WAY = [{ ifindex: A, gateway: "10.0.0.254" }];
+  const everywhere = {
+    routes: [route("10.0.0.0/24", A), route("10.0.0.254/32", A), route("10.0.0.1/32", B)],
+    inside: new Map([[0, [inside("10.0.0.253")]]]),
+  };
+  it.each([
+    { more: [], found: ["1 prefix", "1 route", "1 namespace"] },
+    { more: [route("0.0.0.0/0", A, { hops: WAY })], found: [] },
+    { more: [route("::/0", A, { hops: WAY })], found: [] },
+    { more: [route("0.0.0.0/0", A, { hops: [{ ifindex: 77 }, ...WAY] })], found: [] },
+    // That of some sources only, by a pod that is their gateway.
+    {
+      more: [route("0.0.0.0/0", A, { hops: WAY, table: 100 })],
+      found: ["1 prefix", "1 route", "1 namespace"],
+    },
+    {
+      more: [route("0.0.0.0/0", A, { type: RouteType.BLACKHOLE })],
+      found: ["1 prefix", "1 route", "1 namespace"],
+    },
+  ])("is no pod's: $more", ({ more, found }) => {
+    const of = tables(LINKS, { ...everywhere, routes: [...everywhere.routes, ...more] });
+    expect(["10.0.0.9", "10.0.0.254", "10.0.0.253"].flatMap((text) => places(of, text))).toEqual(found);
+    expect(ownersIn(of).routedTo(A)).toEqual(found.length === 0 ? [] : ["10.0.0.254"]);
+    expect(places(of, "10.0.0.1")).toContain("2 route");
+  });
+});
+
 it("a route takes precedence over a namespace, and that over a bridge", () => {
   const of = tables([...LINKS, veth(3, "veth-c", 2)], {
     routes: [route("10.0.0.1/32", 3)],
