@@ -50,7 +50,10 @@ static __always_inline bool is_node_port(const struct scratch_space *memory, boo
 	       is_source_v6(NODE_SCOPE, version, address.high, address.low);
 }
 
-/* Whether conntrack gives up the entry for a SYN, which then opens a connection of its own: after an orderly end. */
+/*
+ * Whether conntrack gives up the entry for a SYN, which then opens a connection of its own: after an orderly end. It does so after a reset by who opened
+ * it, too, but a packet of the other side can take that back between this look and conntrack's own.
+ */
 static __always_inline bool is_reopened(const struct nf_conn *entry)
 {
 	return entry->proto.tcp.state == TCP_CONNTRACK_TIME_WAIT &&
