@@ -142,9 +142,11 @@ __noinline int verdict_of_link(hook_context *hook, view_t view, __u32 transport)
 		return NOT_NEIGHBOUR;
 	packet = &memory->packet;
 	at.network = offset_of(&cursor);
+	if (context.direction == DIRECTION_EGRESS && has_error_type(packet))
+		return verdict_of_error(hook, &context, packet, &at);
 	if (is_v6(packet))
 		return verdict_of_icmpv6(hook, &context, packet, &at);
-	return packet->protocol == IPPROTO_ICMP ? verdict_of_icmp(hook, &context, packet, &at)
+	return packet->protocol == IPPROTO_ICMP ? verdict_of_icmp(&context, packet)
 						: verdict_of_igmp(hook, &context, packet, &at);
 }
 

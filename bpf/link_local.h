@@ -490,17 +490,15 @@ static __always_inline int verdict_of_icmpv6(hook_context *hook, const struct co
 		return verdict_of_discovery(hook, context, packet, at);
 	if (is_listener(type) && is_exact_listener(hook, context, packet, at) && owns_listener(context, packet))
 		return neighbour_unless_over_rate(context);
-	return has_error_type(packet) ? verdict_of_error(hook, context, packet, at) : NOT_NEIGHBOUR;
+	return NOT_NEIGHBOUR;
 }
 
-static __always_inline int verdict_of_icmp(hook_context *hook, const struct context *context,
-					   const struct packet *packet, const struct place *at)
+static __always_inline int verdict_of_icmp(const struct context *context, const struct packet *packet)
 {
-	if (context->direction == DIRECTION_INGRESS)
-		return NOT_NEIGHBOUR;
-	if (packet->icmp_type == ICMP_REDIRECT || packet->icmp_type == ICMP_ROUTER_ADVERT)
+	if (context->direction == DIRECTION_EGRESS &&
+	    (packet->icmp_type == ICMP_REDIRECT || packet->icmp_type == ICMP_ROUTER_ADVERT))
 		return REASON_ROUTER;
-	return has_error_type(packet) ? verdict_of_error(hook, context, packet, at) : NOT_NEIGHBOUR;
+	return NOT_NEIGHBOUR;
 }
 
 /* Whether it may be one of the packets that this file handles. */
