@@ -30,8 +30,9 @@ export interface AgentEvents {
   close(): void;
 }
 
-/** Past states kept to name events that were under way. */
+/** Past states kept to name events that were under way, and how long: each has all policies and tables of its time. */
 const STATES_MAX = 16;
+const PAST_MS = 1_000;
 const NOTHING_WRITTEN: EventTotals = { map: 0, written: 0n, dropsWritten: 0n, lost: 0n };
 /** Events that wait for the state of their generation, and how long. */
 const WAITING_MAX = 1_000;
@@ -97,6 +98,8 @@ export function openAgentEvents(
         namerOf(force, (asked) => (names === undefined ? [] : namesOfAddress({ names }, asked))),
       );
       for (const old of [...states.keys()].slice(0, -STATES_MAX)) states.delete(old);
+      const past = newest;
+      if (past !== generation) setTimeout(() => past !== newest && states.delete(past), PAST_MS).unref();
       newest = generation;
       release(false);
     },
