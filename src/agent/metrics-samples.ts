@@ -9,6 +9,7 @@ import { verdictOfReason } from "../events/packet-event.ts";
 import type { EventTotals } from "../events/packet-event-ring.ts";
 import { COUNTED_FAMILY_NAMES, REASON_NAMES, SCREENED_NAMES, Screened } from "../gen/layout.ts";
 import type { KindHealth, SourceHealth } from "../model/cluster-snapshot.ts";
+import type { Policy } from "../model/network-policy.ts";
 import {
   type CapacityView,
   type CniView,
@@ -215,7 +216,10 @@ export function enforcementSamples(force: InForce | undefined, faults: readonly 
       labels: { state: state.replaceAll(" ", "-") },
       value: states.filter((each) => each === state).length,
     })),
-    leftOut: leftOutSamples(force?.compiled.excesses ?? []),
+    leftOut: [
+      ...leftOutSamples(force?.compiled.excesses ?? []),
+      ...reducedSamples(force?.cluster.policies.values() ?? []),
+    ],
     isolated: DIRECTIONS.map((direction) => ({
       labels: { direction },
       value: sides.filter((entry) => entry.sides[direction]?.isolated === true).length,
@@ -238,6 +242,15 @@ function leftOutSamples(excesses: readonly Excess[]): Sample[] {
       { labels: { namespace, limit }, value: own.reduce((sum, { rules }) => sum + (rules?.length ?? 1), 0) },
     ];
   });
+}
+
+/** Counts policies that are kept without their rules. */
+function reducedSamples(policies: Iterable<Policy>): Sample[] {
+  const reduced = [...policies].filter(({ exceeds }) => exceeds === true);
+  return [...Map.groupBy(reduced, ({ namespace }) => namespace)].map(([namespace, own]) => ({
+    labels: { namespace, limit: "memory of policies" },
+    value: own.length,
+  }));
 }
 
 export function cniSamples(cni: CniView | undefined, counts: CniCounts): Readings {

@@ -72,6 +72,11 @@ export interface Policy {
    * counts. The text is the reason.
    */
   readonly omitted?: string;
+  /**
+   * Set where the policy exceeds its namespace's share of the agent's memory: it isolates its pods, its rules are not kept, and
+   * `unreadable` is the reason. See source/apiserver/policy-memory.ts.
+   */
+  readonly exceeds?: true;
   /** Annotation `weir.dev/mode`: model/enforcement-mode.ts resolves it. */
   readonly mode?: "enforce" | "audit";
 }

@@ -59,7 +59,7 @@ export const METRICS = {
     "gauge",
     "weir_limit_left_out",
     ["namespace", "limit"],
-    "Rules, pods and Services left out because their namespace exceeds its share",
+    "Rules, pods and Services left out because their namespace exceeds its share, and policies kept without their rules",
   ),
   entries: metric("gauge", "weir_table_entries", ["table"], "Entries in use of each limited table"),
   capacity: metric(

@@ -10,6 +10,7 @@ import type { Family } from "../../base/ip.ts";
 import { memo } from "../../base/memo.ts";
 import { openStage } from "../../base/stage.ts";
 import { overlaid } from "../../base/versioned-map.ts";
+import { waterLevel } from "../../base/water-level.ts";
 import { type Cluster, keyOf } from "../../model/cluster.ts";
 import type { ClusterPolicy, ClusterRule } from "../../model/cluster-network-policy.ts";
 import type { Policy, Rule } from "../../model/network-policy.ts";
@@ -26,7 +27,7 @@ import {
 import { type LocalEndpoint, podsOf } from "../local-endpoints.ts";
 import type { CompiledPolicy } from "../rows.ts";
 import { tierPoliciesOf } from "../subjects.ts";
-import { type Excess, type Limited, longestFit, waterLevel } from "./fair-shares.ts";
+import { type Excess, type Limited, longestFit } from "./fair-shares.ts";
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
 import {
   bitsIn,

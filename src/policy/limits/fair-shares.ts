@@ -1,23 +1,7 @@
 // Fair shares of a limited resource, and the problems reported for what exceeds them.
 
+import { waterLevel } from "../../base/water-level.ts";
 import type { Problem } from "../../model/problem.ts";
-
-// Fair shares of a limited resource: max-min fairness, by the demands alone.
-
-/**
- * The highest level to which demands can be cut so that their sum fits: a smaller demand is met in full, and the others
- * share the rest. Never below capacity divided by the number of demands; infinite if everything fits.
- */
-export function waterLevel(demands: Iterable<number>, capacity: number): number {
-  const sorted = [...demands].sort((a, b) => a - b);
-  let left = capacity;
-  for (const [index, demand] of sorted.entries()) {
-    const askers = sorted.length - index;
-    if (demand * askers > left) return Math.floor(left / askers);
-    left -= demand;
-  }
-  return Number.POSITIVE_INFINITY;
-}
 
 /** How many of a list's first items fit: the greatest number found by halving for which `fits` holds. It holds for none. */
 export function longestFit(length: number, fits: (count: number) => boolean): number {

@@ -17,15 +17,18 @@ import { openTrust } from "./annotation-trust.ts";
 import { type CredentialOptions, openCredentials } from "./credentials.ts";
 import { openClient } from "./http-client.ts";
 import { openStore, type Store } from "./object-store.ts";
+import { policyMemory, weightOf } from "./policy-memory.ts";
 import { type Observer, openObserver, runReflector, type Shared } from "./reflector.ts";
 import { TIMING, type Timing } from "./request-timing.ts";
-import { KINDS, type Kind, POLICY_KINDS } from "./resource-kinds.ts";
+import { KINDS, type Kind } from "./resource-kinds.ts";
 
 export interface ApiServerOptions {
   readonly credentials: CredentialOptions;
   /** Name of this node, as pods have it in spec.nodeName. */
   readonly node: string;
   readonly timing?: Partial<Timing>;
+  /** For all policies together, in bytes; absent: what the limit of the heap leaves. */
+  readonly policyMemory?: number;
 }
 
 export interface ApiServerEnv {
@@ -56,9 +59,10 @@ const NODE_UNKNOWN = `its pods cannot be distinguished from those of other nodes
 /** Errors: OperationError where the credentials name no server. */
 export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): ApiServer {
   const timing = { ...TIMING, ...options.timing };
+  const memory = options.policyMemory ?? policyMemory();
   const credentials = openCredentials(options.credentials);
   /** Of the watch that was begun last. */
-  let kinds = openKinds(env.now, () => undefined);
+  let kinds = openKinds(env.now, memory, () => undefined);
   const watch = async (onReading: (reading: ClusterSnapshot) => void, signal: AbortSignal): Promise<void> => {
     const client = openClient(credentials, timing, `weir/${env.version}`);
     const nodes = () => mine.get("Node")?.store.size() ?? 0;
@@ -72,7 +76,7 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
       trust: openTrust(),
       known: openKnown(options.node),
     };
-    const mine = openKinds(env.now, () => reporter.schedule());
+    const mine = openKinds(env.now, memory, () => reporter.schedule());
     const reporter = openReporter(() => readingOf(mine, snapshotInput), onReading);
     kinds = mine;
     // Trouble becomes a problem once it has lasted, which no event reports.
@@ -99,16 +103,29 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
 
 type Kinds = ReadonlyMap<Kind, Followed>;
 
-const openKinds = (now: () => Date, onChange: () => void): Kinds =>
-  new Map(
+function openKinds(now: () => Date, memory: number, onChange: () => void): Kinds {
+  // Cluster policies are the administrator's: they are always kept whole, and come first.
+  let ofCluster = 0;
+  const policies = openStore(true, onChange, () => memory - ofCluster);
+  const clusterPolicies = openStore(true, () => {
+    ofCluster = clusterPolicies
+      .values()
+      .values()
+      .reduce((sum, policy) => sum + weightOf(policy as ClusterPolicy), 0);
+    policies.fit();
+    onChange();
+  });
+  const stores: Partial<Record<Kind, Store>> = {
+    NetworkPolicy: policies,
+    ClusterNetworkPolicy: clusterPolicies,
+  };
+  return new Map(
     KINDS.map((kind) => [
       kind,
-      {
-        store: openStore(POLICY_KINDS.has(kind), onChange),
-        observer: openObserver(kind, now, onChange),
-      },
+      { store: stores[kind] ?? openStore(false, onChange), observer: openObserver(kind, now, onChange) },
     ]),
   );
+}
 
 /** The first complete snapshot, or the last one within the time. */
 async function readOnce(

@@ -2,7 +2,9 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { changesBetween, patched, versionOf } from "../../base/versioned-map.ts";
+import type { Policy } from "../../model/network-policy.ts";
 import type { Problem } from "../../model/problem.ts";
+import { ALL_FIT, fitsAgain, type Shares, sharesOf, weightOf, withoutRules } from "./policy-memory.ts";
 import type { Item, Value } from "./resource-kinds.ts";
 
 /** How far a list differed from the store. */
@@ -24,6 +26,10 @@ export interface Store {
   values(): ReadonlyMap<string, Value>;
   problems(): readonly Problem[];
   size(): number;
+  /** The capacity has changed: what no longer fits is reduced. */
+  fit(): void;
+  /** Something that is kept in part would fit as a whole: only a list brings it. */
+  isToBeRelisted(): boolean;
   /** The next writer. From then on no writer before has any effect. */
   writer(): Writer;
 }
@@ -56,19 +62,29 @@ interface Content {
   /** A change makes the next version: a snapshot that has this one is not affected, and no copy is made. */
   values: ReadonlyMap<string, Value>;
   readonly records: Map<string, Record>;
+  /** Of policies whose memory is limited, those that are kept in part included. */
+  readonly weights: Map<string, number>;
 }
 
-const nothing = (): Content => ({ values: new Map(), records: new Map() });
+const nothing = (): Content => ({ values: new Map(), records: new Map(), weights: new Map() });
 
 const problemsIn = ({ records }: Content): Problem[] =>
   [...records.values()].flatMap(({ problems }) => problems);
 
+/** The memory for policies that a list may take beyond the capacity until it is reduced, as a part of it. */
+const SLACK = 1 / 16;
+
 /**
  * `keepsLastGood`: where nothing of a newer version can be read, the one before stays in effect, as long as it is the
  * same object (uid). `onChange` is called after every change of a value or problem.
+ * `capacity`: the memory for all objects, in bytes, where these are policies: those beyond their namespace's share are kept without their
+ * rules (policy-memory.ts).
  */
-export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
+export function openStore(keepsLastGood: boolean, onChange: () => void, capacity?: () => number): Store {
   let content = nothing();
+  let shares = ALL_FIT;
+  /** Keys of what is kept in part. */
+  let partial: Set<string> = new Set();
   let generation = 0;
   /** Undefined when they may be others. Most changes of objects bring none. */
   let problems: readonly Problem[] | undefined;
@@ -76,13 +92,41 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
   const changed = (): void => {
     onChange();
   };
+  /** Reduces what is beyond its share. Returns whether anything, or what is reported of it, may have changed. */
+  const reduce = (): boolean => {
+    if (capacity === undefined) return false;
+    const before = shares;
+    shares = sharesOf(content.weights, capacity());
+    const changes = reductions(content.values, shares, content.values);
+    for (const key of changes.keys()) partial.add(key);
+    if (changes.size > 0) content.values = patched(content.values, changes);
+    if (before === shares) return false;
+    problems = undefined;
+    return true;
+  };
+  /** What is kept in part and would fit as a whole. */
+  const awaited = (): string[] => [...partial].filter((key) => !shares.beyond.has(key)).sort();
+  /** What is kept of a new version, once all others are reduced as far as that requires. */
+  const fitted = (key: string, value: Value | undefined): Value | undefined => {
+    if (capacity === undefined) return value;
+    weigh(content.weights, key, value);
+    reduce();
+    const kept = value && shares.beyond.has(key) ? reducedAs(value, content.values.get(key)) : value;
+    if (kept !== undefined && isReduced(kept)) partial.add(key);
+    else if (partial.delete(key)) problems = undefined;
+    return kept;
+  };
   return {
     values: () => content.values,
     problems() {
-      problems ??= problemsIn(content);
+      problems ??= [...shares.problems(), ...awaited().map(fitsAgain), ...problemsIn(content)];
       return problems;
     },
     size: () => content.values.size,
+    fit() {
+      if (reduce()) changed();
+    },
+    isToBeRelisted: () => awaited().length > 0,
     writer() {
       generation += 1;
       const mine = generation;
@@ -94,18 +138,30 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
           const wasTroubled = isTroubled(item.key);
           place(item, content, next, keepsLastGood);
           if (wasTroubled || isTroubled(item.key)) problems = undefined;
-          content.values = patched(content.values, new Map([[item.key, next.values.get(item.key)]]));
+          const value = fitted(item.key, next.values.get(item.key));
+          if (value !== content.values.get(item.key))
+            content.values = patched(content.values, new Map([[item.key, value]]));
           changed();
         },
         remove(key) {
           if (!holds() || !(content.values.has(key) || content.records.has(key))) return;
           if (isTroubled(key)) problems = undefined;
           content.records.delete(key);
-          content.values = patched(content.values, new Map([[key, undefined]]));
+          content.values = patched(content.values, new Map([[key, fitted(key, undefined)]]));
           changed();
         },
         list(passed) {
-          const next = { records: new Map<string, Record>(), values: new Map<string, Value>() };
+          const next = { ...nothing(), values: new Map<string, Value>() };
+          /** Never less than the memory of what is not reduced. */
+          let whole = 0;
+          /** As objects come, so that they are never all there at once: what is beyond its share now is so at the end. */
+          const reduceNext = (): void => {
+            if (capacity === undefined) return;
+            const { beyond } = sharesOf(next.weights, capacity());
+            for (const [key, value] of reductions(next.values, { beyond }, content.values))
+              next.values.set(key, value);
+            whole = next.weights.entries().reduce((sum, [key, of]) => sum + (beyond.has(key) ? 0 : of), 0);
+          };
           /** Keys of objects that the watch had passed at the version that they are listed with. */
           const known = new Set<string>();
           return {
@@ -114,20 +170,26 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
               // Only of what differs: a large cluster's keys need not be kept twice.
               if (next.values.get(item.key) !== content.values.get(item.key) && passed(item.version))
                 known.add(item.key);
+              if (capacity === undefined) return;
+              whole += weigh(next.weights, item.key, next.values.get(item.key));
+              if (whole > capacity() * (1 + SLACK)) reduceNext();
             },
             remove(key) {
+              next.weights.delete(key);
               next.values.delete(key);
               next.records.delete(key);
             },
             commit(version) {
+              reduceNext();
               const differences = differencesOf(content, next, { known, all: passed(version) });
               if (!holds()) return differences;
               const same = sameProblems(content, next) && isNone(differences);
               // The next version of the map of before, so that callers find the differences; the same map where there are none.
               const values = patchedTo(content.values, next.values);
-              content = { records: next.records, values };
+              content = { ...next, values };
               problems = undefined;
-              if (same) return differences;
+              partial = new Set(values.keys().filter((key) => isReduced(values.get(key))));
+              if (!reduce() && same) return differences;
               changed();
               return differences;
             },
@@ -136,6 +198,38 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
       };
     },
   };
+}
+
+const isReduced = (value: Value | undefined): boolean => value !== undefined && "exceeds" in value;
+
+/** What takes the place of what is beyond its share and not reduced yet; `before`: of equal ones, the earlier stays. */
+function reductions(
+  values: ReadonlyMap<string, Value>,
+  { beyond }: Pick<Shares, "beyond">,
+  before: ReadonlyMap<string, Value>,
+): ReadonlyMap<string, Value> {
+  const found = new Map<string, Value>();
+  for (const key of beyond) {
+    const value = values.get(key);
+    if (value !== undefined && !isReduced(value)) found.set(key, reducedAs(value, before.get(key)));
+  }
+  return found;
+}
+
+function reducedAs(value: Value, known: Value | undefined): Value {
+  const reduced = withoutRules(value as Policy);
+  return known !== undefined && isDeepStrictEqual(known, reduced) ? known : reduced;
+}
+
+/** Notes the memory of a policy, and returns it. */
+function weigh(weights: Map<string, number>, key: string, value: Value | undefined): number {
+  if (value === undefined) {
+    weights.delete(key);
+    return 0;
+  }
+  const weight = weightOf(value as Policy);
+  weights.set(key, weight);
+  return weight;
 }
 
 /** A map equal to `next`, as a version after the one before. */
@@ -161,8 +255,9 @@ function outcomeOf({ key, uid, complete, value, problems }: Item, before: Conten
   const record = before.records.get(key);
   // Where only single rules cannot be read the new version counts without them: nodes that have seen other versions agree.
   const isLost = !complete && (value === undefined || "unreadable" in value);
-  const keeps =
-    keepsLastGood && isLost && known !== undefined && record?.complete === true && record.uid === uid;
+  const isKept = known !== undefined && record?.complete === true && record.uid === uid;
+  // Of one that is kept without its rules, nothing is left that could stay in effect.
+  const keeps = keepsLastGood && isLost && isKept && !isReduced(known);
   const next = keeps ? known : value;
   const reported = keeps ? withEffect(problems) : problems;
   // An equal value stays the same object: callers that compare by identity see that nothing has changed.
@@ -212,7 +307,9 @@ function differencesOf(before: Content, next: Content, passed: Passed): Differen
     const known = before.values.get(key);
     if (known === undefined) added += 1;
     else if (known !== value) changed += 1;
-    if (known !== value && (passed.all || passed.known.has(key))) missed += 1;
+    // No event brings what is reduced, or fits again: it follows from other objects.
+    const isFitting = isReduced(known) !== isReduced(value);
+    if (known !== value && !isFitting && (passed.all || passed.known.has(key))) missed += 1;
     const [was, is] = [uidOf(known, before, key), uidOf(value, next, key)];
     if (was !== undefined && is !== undefined && was !== is) recreated += 1;
   }

@@ -9,7 +9,7 @@ import { type Interner, openInterner } from "./interning.ts";
 import { type ListOptions, listAll, versionNow } from "./list-request.ts";
 import type { Listing, Store, Writer } from "./object-store.ts";
 import { type Cause, Failure, failureOf, requiresRelist } from "./request-failure.ts";
-import { relistSpan, type Span, spreadMs, type Timing, within } from "./request-timing.ts";
+import { earlySpan, relistSpan, type Span, spreadMs, type Timing, within } from "./request-timing.ts";
 import {
   identityOf,
   KINDS,
@@ -64,8 +64,11 @@ interface Run {
   attempts: number;
   /** Since when the server has not had the kind, in the milliseconds of performance.now(). */
   absentSince: number | undefined;
-  /** When to relist, in the milliseconds of performance.now(). */
+  /** When to relist, and when that was decided by a list, in the milliseconds of performance.now(). */
   relistAt: number;
+  listedAt: number;
+  /** Whether it is relisted early, for what fits again. */
+  early: boolean;
   /** Bytes that have come so far, when the last list began, and that the last complete list had. */
   bytes: number;
   listedFrom: number;
@@ -93,7 +96,7 @@ export async function runReflector(
     ...{ kind, shared, store, observer, signal, served: SERVED[kind][0] },
     ...{ writer: store.writer(), interner: openInterner(), version: undefined, newest: undefined },
     ...{ cause: "first", doubtful: false, withOthers: false, whole: false },
-    ...{ attempts: 0, absentSince: undefined, relistAt: 0 },
+    ...{ attempts: 0, absentSince: undefined, relistAt: 0, listedAt: 0, early: false },
     ...{ bytes: 0, listedFrom: 0, listBytes: 0 },
   };
   while (!signal.aborted) {
@@ -188,7 +191,9 @@ function settle(run: Run, listing: Listing, version: string): void {
   run.whole = false;
   run.absentSince = undefined;
   run.listBytes = run.bytes - run.listedFrom;
-  run.relistAt = performance.now() + within(relistSpan(shared.timing, run.listBytes));
+  run.listedAt = performance.now();
+  run.relistAt = run.listedAt + within(relistSpan(shared.timing, run.listBytes));
+  run.early = false;
   observer.listed(missed);
   const facts = { kind, cause, objects: run.store.size(), added, changed, gone, recreated, missed };
   if (missed === 0) shared.log.debug("listed", facts);
@@ -241,6 +246,15 @@ async function checkNotRewound(run: Run, version: string): Promise<void> {
 }
 
 function take(run: Run, event: WatchEvent, reader: Reader): void {
+  apply(run, event, reader);
+  // Once for each list: a bookmark follows within a minute, should no other event come.
+  if (run.early || !run.store.isToBeRelisted()) return;
+  run.early = true;
+  const soonest = run.listedAt + within(earlySpan(run.shared.timing, run.listBytes));
+  run.relistAt = Math.min(run.relistAt, Math.max(performance.now(), soonest));
+}
+
+function apply(run: Run, event: WatchEvent, reader: Reader): void {
   if (event.type === "BOOKMARK") {
     advance(run, event.version);
     return;

@@ -23,6 +23,9 @@ export interface Timing {
   readonly relistMs: Span;
   /** Bytes a second that an agent's periodic lists of a kind take at most: large ones are relisted less often. */
   readonly relistBytes: number;
+  /** The same two, where a list brings back policies that fit again: since the list before. */
+  readonly earlyMs: Span;
+  readonly earlyBytes: number;
   /** But not less often than this. */
   readonly relistMsMax: number;
   /**
@@ -64,6 +67,8 @@ export const TIMING: Timing = {
   relistMs: [300_000, 600_000],
   relistBytes: 20_000,
   relistMsMax: 86_400_000,
+  earlyMs: [2_000, 4_000],
+  earlyBytes: 200_000,
   fleetRequests: 2_000,
   fleetBytes: 1_000_000_000,
   spreadMsMax: 60_000,
@@ -102,4 +107,11 @@ export function relistSpan({ relistMs, relistBytes, relistMsMax }: Timing, listB
     Math.max(least, Math.min(atRate / 2, relistMsMax / 2)),
     Math.max(most, Math.min(atRate * 1.5, relistMsMax)),
   ];
+}
+
+/** When a kind may be relisted for policies that fit again: the span to choose from, since the list before. */
+export function earlySpan({ earlyMs, earlyBytes }: Timing, listBytes: number): Span {
+  const atRate = (listBytes / earlyBytes) * 1_000;
+  const [least, most] = earlyMs;
+  return [Math.max(least, atRate), Math.max(most, atRate * 1.5)];
 }

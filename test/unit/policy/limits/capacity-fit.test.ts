@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { numberingOver } from "../../../../src/agent/reserved-numbers.ts";
 import { DIRECTIONS } from "../../../../src/base/direction.ts";
 import { addressOf, cidrOf } from "../../../../src/base/ip.ts";
+import { waterLevel } from "../../../../src/base/water-level.ts";
 import {
   type Cluster,
   EMPTY_CLUSTER,
@@ -23,7 +24,7 @@ import {
 } from "../../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../../../src/policy/identity-allocation.ts";
 import { CAPACITIES, type Capacities } from "../../../../src/policy/limits/capacity-fit.ts";
-import { excessProblems, waterLevel } from "../../../../src/policy/limits/fair-shares.ts";
+import { excessProblems } from "../../../../src/policy/limits/fair-shares.ts";
 import { weightOf } from "../../../../src/policy/limits/rule-limits.ts";
 import { permits } from "../../../../src/policy/oracle.ts";
 import { classesOf, type PortSet, placeOf, rangeOf, union } from "../../../../src/policy/port-classes.ts";

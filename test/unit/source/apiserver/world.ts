@@ -73,6 +73,7 @@ export interface WorldOptions extends ServerOptions {
   /** Lines of the kubeconfig's cluster and user, as JSON. */
   readonly cluster?: Readonly<Record<string, unknown>>;
   readonly user?: Readonly<Record<string, unknown>>;
+  readonly policyMemory?: number;
   /** What an earlier agent has read is not in force. */
   readonly fresh?: true;
   /** The server is absent at first. */
@@ -102,6 +103,7 @@ export async function openWorld({ objects = someObjects(), ...options }: WorldOp
       credentials: { from: "kubeconfig", path: kubeconfig },
       node: NODE,
       timing: { ...QUICK, ...options.timing },
+      ...(options.policyMemory === undefined ? {} : { policyMemory: options.policyMemory }),
     },
     {
       ...{ log: logTo(log), now: () => new Date(), version: "test" },

@@ -1,0 +1,125 @@
+// Policies of one namespace that are far larger than the agent's heap: it is not ended, other namespaces are not affected. Needs root.
+
+import { writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { type PodSpec, podManifest } from "../../src/lab/lab-manifests.ts";
+import { Agent, statusOf } from "../../src/lab/weir-process.ts";
+import { openObjects, openServer, type RawObject, type TestServer } from "../unit/source/apiserver/server.ts";
+import { mismatchesOf } from "./reach.ts";
+import { openWorld, type World } from "./world.ts";
+
+const NODE = "here";
+/** As Node limits it in a container of 512 MiB. */
+const HEAP = { NODE_OPTIONS: "--max-old-space-size=256" };
+const POLICIES = 20;
+/** A little less than 1 MB of JSON. */
+const PREFIXES = 22_000;
+const WAIT = { timeout: 120_000, interval: 200 };
+
+const pod = (name: string, number: number): PodSpec => ({
+  ...{ name, labels: {}, tcp: [80], udp: [80] },
+  addresses: [`10.63.68.${number}`, `fd63:68::${number}`],
+});
+const PODS = [pod("greedy/pod", 1), pod("shop/server", 2), pod("shop/friend", 3)] as const;
+
+/** Allows everybody, and so many addresses. */
+const large = (number: number): RawObject => ({
+  metadata: { name: `large-${number}`, namespace: "greedy" },
+  spec: {
+    podSelector: {},
+    ingress: [
+      {
+        from: [
+          { ipBlock: { cidr: "0.0.0.0/0" } },
+          ...Array.from({ length: PREFIXES }, (_, index) => ({
+            ipBlock: {
+              cidr: `${100 + number}.${100 + (index >> 8)}.1${index & 63}.${100 + (index & 127)}/32`,
+            },
+          })),
+        ],
+      },
+    ],
+  },
+});
+
+const deny = (namespace: string): RawObject => ({
+  metadata: { name: "deny", namespace },
+  spec: { podSelector: {}, policyTypes: ["Ingress"] },
+});
+
+let world: World;
+let server: TestServer;
+let agent: Agent;
+let kubeconfig: string;
+
+async function start(): Promise<void> {
+  const args = ["--kubeconfig", kubeconfig, "--node-name", NODE, "--no-kubernetes-events"];
+  agent = Agent.run(world.paths, [...args, "--metrics-listen", "off", "--probe-listen", "off"], HEAP);
+  const own = agent;
+  world.lab.defer(() => own.killNow());
+  await agent.ready();
+}
+
+beforeAll(async () => {
+  world = await openWorld({ prefix: "wt-memory", namespaces: {}, pods: PODS });
+  const objects = openObjects();
+  server = await openServer(objects);
+  kubeconfig = join(dirname(world.paths.socket), "kubeconfig");
+  const config = {
+    ...{ apiVersion: "v1", kind: "Config", "current-context": "test" },
+    clusters: [{ name: "test", cluster: { server: server.url, "insecure-skip-tls-verify": true } }],
+    users: [{ name: "test", user: {} }],
+    contexts: [{ name: "test", context: { cluster: "test", user: "test" } }],
+  };
+  writeFileSync(kubeconfig, JSON.stringify(config));
+  server.put("Node", { metadata: { name: NODE } });
+  for (const name of ["greedy", "shop"]) server.put("Namespace", { metadata: { name } });
+  for (const spec of PODS) {
+    const { metadata, ...rest } = podManifest(spec, world.lab.wire(spec.name)) as RawObject;
+    server.put("Pod", { metadata, ...rest, spec: { ...(rest["spec"] as object), nodeName: NODE } });
+  }
+  for (let number = 0; number < POLICIES; number += 1) server.put("NetworkPolicy", large(number));
+});
+
+afterAll(async () => {
+  world?.close();
+  await server?.close();
+});
+
+const reduced = async (): Promise<number> =>
+  (await statusOf(world.paths)).problems.filter(({ text }) =>
+    /^NetworkPolicy greedy\/large-\d+: takes /.test(text),
+  ).length;
+
+const becomes = (table: string) => expect.poll(() => mismatchesOf(world.lab, table), WAIT).toEqual([]);
+
+const size = (): number => JSON.stringify(large(0)).length;
+
+it("an agent starts with them, and denies what it cannot keep", { timeout: 180_000 }, async () => {
+  expect(size()).toBeGreaterThan(900_000);
+  await start();
+  expect(await reduced()).toBeGreaterThanOrEqual(POLICIES - 2);
+  await becomes("shop/friend -> shop/server tcp/80 : 46");
+});
+
+it("another namespace's new policy takes effect", { timeout: 180_000 }, async () => {
+  server.put("NetworkPolicy", deny("shop"));
+  await becomes("shop/friend -> shop/server tcp/80 udp/80 : --");
+});
+
+it("it is the same with a new agent", { timeout: 180_000 }, async () => {
+  const before = await reduced();
+  await agent.kill();
+  await start();
+  expect(await reduced()).toBe(before);
+  await becomes("shop/friend -> shop/server tcp/80 : --");
+});
+
+it("once they fit, they count", { timeout: 180_000 }, async () => {
+  for (let number = 1; number < POLICIES; number += 1)
+    server.remove("NetworkPolicy", `greedy/large-${number}`);
+  await expect.poll(reduced, WAIT).toBe(0);
+  await becomes("shop/friend -> greedy/pod tcp/80 : 4-");
+  await agent.stop();
+});
