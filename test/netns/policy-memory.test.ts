@@ -12,7 +12,7 @@ import { openWorld, type World } from "./world.ts";
 const NODE = "here";
 /** As Node limits it in a container of 512 MiB. */
 const HEAP = { NODE_OPTIONS: "--max-old-space-size=256" };
-const POLICIES = 20;
+const POLICIES = 12;
 /** A little less than 1 MB of JSON. */
 const PREFIXES = 22_000;
 const WAIT = { timeout: 120_000, interval: 200 };
