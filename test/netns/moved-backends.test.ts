@@ -123,8 +123,8 @@ kind: ClusterNetworkPolicy
 metadata: { name: inside }
 spec: { tier: Admin, priority: 5, subject: { namespaces: { matchLabels: { of: tenant } } }, egress: ${egress} }
 `;
-/** The client may reach its own namespace, and these ports of others. */
-const networkPolicy = (ports: string): string => `
+/** Its egress rules follow. */
+const CLIENT_POLICY = `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: { name: inside, namespace: tenant }
@@ -132,7 +132,9 @@ spec:
   podSelector: { matchLabels: { name: client } }
   policyTypes: [Egress]
   egress:
-  - to: [{ podSelector: {} }]
+`;
+/** The client may reach its own namespace, and these ports of others. */
+const networkPolicy = (ports: string): string => `${CLIENT_POLICY}  - to: [{ podSelector: {} }]
   - to: [{ namespaceSelector: {} }]
     ports: ${ports}
 `;
@@ -149,15 +151,7 @@ const DENIALS: readonly [by: string, policy: string][] = [
 ];
 
 /** The client may reach all addresses but these. */
-const allBut = (addresses: readonly string[]): string => `
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { name: inside, namespace: tenant }
-spec:
-  podSelector: { matchLabels: { name: client } }
-  policyTypes: [Egress]
-  egress:
-  - to:
+const allBut = (addresses: readonly string[]): string => `${CLIENT_POLICY}  - to:
     - ipBlock: { cidr: 0.0.0.0/0, except: [${addresses.filter((each) => !each.includes(":")).map((each) => `${each}/32`)}] }
     - ipBlock: { cidr: "::/0", except: [${addresses.filter((each) => each.includes(":")).map((each) => `"${each}/128"`)}] }
 `;

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { type PodSpec, podManifest } from "../../src/lab/lab-manifests.ts";
 import { Agent, statusOf } from "../../src/lab/weir-process.ts";
 import { openObjects, openServer, type RawObject, type TestServer } from "../unit/source/apiserver/server.ts";
+import { kubeconfigText } from "../unit/source/apiserver/world.ts";
 import { mismatchesOf } from "./reach.ts";
 import { openWorld, type World } from "./world.ts";
 
@@ -66,13 +67,8 @@ beforeAll(async () => {
   const objects = openObjects();
   server = await openServer(objects);
   kubeconfig = join(dirname(world.paths.socket), "kubeconfig");
-  const config = {
-    ...{ apiVersion: "v1", kind: "Config", "current-context": "test" },
-    clusters: [{ name: "test", cluster: { server: server.url, "insecure-skip-tls-verify": true } }],
-    users: [{ name: "test", user: {} }],
-    contexts: [{ name: "test", context: { cluster: "test", user: "test" } }],
-  };
-  writeFileSync(kubeconfig, JSON.stringify(config));
+  const target = { server: server.url, "insecure-skip-tls-verify": true };
+  writeFileSync(kubeconfig, kubeconfigText(target, {}));
   server.put("Node", { metadata: { name: NODE } });
   for (const name of ["greedy", "shop"]) server.put("Namespace", { metadata: { name } });
   for (const spec of PODS) {

@@ -7,6 +7,7 @@ import type { PodProcess } from "../../src/lab/pod-process-client.ts";
 import type { Agent } from "../../src/lab/weir-process.ts";
 import type { EndpointView } from "../../src/observe/api-views.ts";
 import { type Objects, openObjects, openServer, type TestServer } from "../unit/source/apiserver/server.ts";
+import { kubeconfigText } from "../unit/source/apiserver/world.ts";
 import { type CniWorld, openCniWorld, probeFrom, type Sandbox } from "./cni-world.ts";
 
 const PORT = 5000;
@@ -47,15 +48,8 @@ async function openApi({ paths }: CniWorld): Promise<Source> {
   const objects: Objects = openObjects();
   const server: TestServer = await openServer(objects);
   const kubeconfig = join(dirname(paths.socket), "kubeconfig");
-  const config = {
-    apiVersion: "v1",
-    kind: "Config",
-    "current-context": "test",
-    clusters: [{ name: "test", cluster: { server: server.url, "insecure-skip-tls-verify": true } }],
-    users: [{ name: "test", user: {} }],
-    contexts: [{ name: "test", context: { cluster: "test", user: "test" } }],
-  };
-  writeFileSync(kubeconfig, JSON.stringify(config));
+  const target = { server: server.url, "insecure-skip-tls-verify": true };
+  writeFileSync(kubeconfig, kubeconfigText(target, {}));
   server.put("Node", { metadata: { name: NODE } });
   return {
     args: ["--kubeconfig", kubeconfig, "--node-name", NODE, "--no-kubernetes-events"],
