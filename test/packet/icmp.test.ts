@@ -309,7 +309,7 @@ testTable("an ICMP error from the pod", world, [
   },
 ]);
 
-/** A pod may be asked to report any error about what came to it, isolated or not; and it is no router. */
+/** A pod may be asked to report any error about what came to it, isolated or not; and it is not a router. */
 testTable("an ICMP error from a pod that is not isolated", world, [
   {
     name: "is about a packet to that pod",
