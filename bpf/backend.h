@@ -27,7 +27,7 @@
 static __always_inline bool may_be_frontend(const struct address_v6 *address)
 {
 	__u64 mixed = address->high ^ address->low;
-	__u32 place = bpf_ntohl((__u32)(mixed ^ mixed >> 32)) * 0x9e3779b1U >> (32 - FRONTEND_FILTER_BITS);
+	__u32 place = filter_bit((__u32)(mixed ^ mixed >> 32), FRONTEND_FILTER_BITS);
 	__u32 index = place / (64 * FRONTEND_FILTER_WORDS);
 	struct frontend_filter *filter = bpf_map_lookup_elem(&frontend_filter, &index);
 

@@ -31,13 +31,19 @@ static __always_inline __u32 place_of(__u8 protocol, __be16 port)
 	}
 }
 
+/* The bit of a Bloom filter of 2^bits ones for an address whose 32-bit words have this exclusive or. hashBitOf() in src/datapath/bloom-filter.ts is the same. */
+static __always_inline __u32 filter_bit(__be32 words, __u32 bits)
+{
+	return bpf_ntohl(words) * 0x9e3779b1U >> (32 - bits);
+}
+
 /*
  * Whether there may be an address in addresses_v4 or addresses_v6 whose 32-bit words have this exclusive or: 8 KiB that stay in the
  * cache avoid a futile look-up for unknown peers, which come in floods. src/datapath/bloom-filter.ts sets the bits.
  */
 static __always_inline bool may_have_address(__be32 words)
 {
-	__u32 place = bpf_ntohl(words) * 0x9e3779b1U >> (32 - ADDRESS_FILTER_BITS), index = place / 64;
+	__u32 place = filter_bit(words, ADDRESS_FILTER_BITS), index = place / 64;
 	struct bits *bits = bpf_map_lookup_elem(&address_filter, &index);
 
 	return !bits || bits->word >> (place % 64) & 1;

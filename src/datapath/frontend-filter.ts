@@ -34,6 +34,12 @@ export function openFrontendFilter({
   /** Elements that lack something. */
   const missing = new Set<number>();
 
+  function setBits(words: BigUint64Array, place: number, bits: bigint): void {
+    const all = (words[place] ?? 0n) | bits;
+    if (all !== words[place]) missing.add(Math.floor(place / FRONTEND_FILTER_WORDS));
+    words[place] = all;
+  }
+
   async function writeMissing(): Promise<void> {
     const entries = [...missing].map((element) => {
       const first = element * FRONTEND_FILTER_WORDS;
@@ -66,10 +72,7 @@ export function openFrontendFilter({
       const words = await wordsNow();
       for (const address of addresses) {
         const bit = frontendBitOf(address);
-        const at = Math.floor(bit / WORD_BITS);
-        const all = (words[at] ?? 0n) | (1n << BigInt(bit % WORD_BITS));
-        if (all !== words[at]) missing.add(Math.floor(at / FRONTEND_FILTER_WORDS));
-        words[at] = all;
+        setBits(words, Math.floor(bit / WORD_BITS), 1n << BigInt(bit % WORD_BITS));
       }
       const isNew = missing.size > 0;
       await writeMissing();
@@ -84,9 +87,8 @@ export function openFrontendFilter({
       for (const layout of otherLayouts(root)) {
         const path = otherMapPath(root, layout, NAME);
         if (!existsSync(path)) continue;
-        for (const [at, word] of (await readWords(path)).entries()) words[at] = (words[at] ?? 0n) | word;
+        for (const [place, word] of (await readWords(path)).entries()) setBits(words, place, word);
       }
-      await read(words);
       await writeMissing();
     },
   };
