@@ -19,6 +19,7 @@ import {
   isGone,
   removeQdisc,
 } from "./hooks.ts";
+import { removeOneSidedFlows } from "./one-sided-flows.ts";
 import { ENDPOINT_PLACES, linkPath, type PinnedPlace, pinnedLinks, UPLINK_PLACES } from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
 
@@ -130,13 +131,20 @@ export function openAttachments(
   /** Like attach(). If part of an endpoint that was attached before is missing, it was detached externally. */
   async function attachAgain(ifindex: number): Promise<Attached> {
     const before = endpoints.get(ifindex);
+    const bare = before === undefined ? bareDirections(ifindex) : [];
     const { attached, missing } = await attachNow(ifindex);
-    const lost = missing
-      .filter((place) => before?.[place] === attached[place])
-      .map((place): Fault => ({ ifindex, place, hook: attached[place], kind: "detached" }));
-    if (lost.length > 0) restored(lost);
+    const lost = missing.filter((place) => before?.[place] === attached[place]);
+    if (lost.length > 0) {
+      await removeOneSidedFlows(datapath, ifindex, lost);
+      restored(lost.map((place): Fault => ({ ifindex, place, hook: attached[place], kind: "detached" })));
+    }
+    // While no agent ran.
+    if (bare.length === 1) await removeOneSidedFlows(datapath, ifindex, bare);
     return attached;
   }
+
+  const bareDirections = (ifindex: number): readonly Direction[] =>
+    DIRECTIONS.filter((direction) => attachedProgram(root, ifindex, direction) === undefined);
 
   /** Why the interface refuses the program; undefined if it is attached. Errors: BpfError ENODEV. */
   async function attachXdp(
@@ -284,7 +292,7 @@ export function openAttachments(
         const attached: Attached = { ingress: hook, egress: hook };
         // Unless the filters have gone, or belonged to a link that had this index before.
         if (unlinked.has(ifindex)) return (await isFiltered(ifindex)) ? attached : attachAgain(ifindex);
-        const isBare = !endpoints.has(ifindex) && attachedProgram(root, ifindex, "ingress") === undefined;
+        const isBare = !endpoints.has(ifindex) && bareDirections(ifindex).length === DIRECTIONS.length;
         // Of XDP only attaching it shows whether the interface takes it.
         const isQuick = hook === "tcx" && programs.fromPodXdp === undefined && isBare;
         if (!isQuick || !(await isFiltered(ifindex))) return attachAgain(ifindex);
@@ -336,7 +344,11 @@ export function openAttachments(
       inTurn(ifindex, async () => {
         // It may have been repaired, or detached permanently, since it was examined.
         const faults = (await faultsAt([ifindex])).filter(({ kind }) => kind === "detached");
-        if (faults.some(({ place }) => place !== "uplink")) await attachNow(ifindex);
+        const lost = faults.flatMap(({ place }) => (place === "uplink" ? [] : [place]));
+        if (lost.length > 0) {
+          await attachNow(ifindex);
+          await removeOneSidedFlows(datapath, ifindex, lost);
+        }
         if (faults.some(({ place }) => place === "uplink")) await attachUplinkNow(ifindex);
         return faults;
       }),

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { BpfLink, BpfObject, BpfProgram, findClsact, hasTcx } from "bpf-ts";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { DIRECTIONS } from "../../src/base/direction.ts";
 import { CLSACT_HANDLE, CLSACT_PRIORITY } from "../../src/datapath/hooks.ts";
 import { pinnedLinks } from "../../src/datapath/pins.ts";
@@ -16,6 +16,7 @@ import type { Sample } from "../../src/lab/pod-protocol.ts";
 import { Agent, type CommandResult, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
 import type { StatusReport } from "../../src/observe/status-report.ts";
 import { mismatchesOf } from "./reach.ts";
+import { openScripts, type Scripts } from "./scripts.ts";
 import {
   BYSTANDER,
   BYSTANDER_DENY_EGRESS,
@@ -613,6 +614,79 @@ describe.each([
     run("mount", "-t", "bpf", "bpf", mount);
     await weir(install.paths, ["cleanup"]);
     run("umount", mount);
+  });
+});
+
+// One socket of a denied peer goes on for the whole time: in the gap its datagrams are answered, and the answers are the first packets that the
+// program that has remained sees.
+describe("a UDP flow of a denied peer ends with the gap", () => {
+  const ASKER = `
+    const [, address, port] = process.argv;
+    const socket = require("node:dgram").createSocket(address.includes(":") ? "udp6" : "udp4");
+    socket.on("message", () => console.log(Date.now())).on("error", () => {});
+    setInterval(() => socket.send("?", Number(port), address), 10);`;
+  /** Answers that were on their way when the gap ended. */
+  const ON_THE_WAY_MS = 50;
+
+  const GAPS = [
+    { from: STRANGER, to: SERVER_V4, detached: [SERVER, "ingress"] },
+    { from: STRANGER, to: SERVER_V6, detached: [SERVER, "ingress"] },
+    { from: BYSTANDER, to: FRIEND_V4, detached: [BYSTANDER, "egress"] },
+  ] as const;
+
+  let install: Install;
+  let agent: Agent;
+  let scripts: Scripts;
+
+  beforeAll(async () => {
+    install = installAt(world.paths.bpffs);
+    agent = await install.start();
+    await untilLinked(install);
+  });
+  beforeEach(() => {
+    scripts = openScripts(world.lab);
+  });
+  afterEach(() => scripts.close());
+  afterAll(async () => {
+    await agent?.stop();
+    expect((await install.weir("cleanup")).status).toBe(0);
+  });
+
+  // The second one ends the agent.
+  it.for(["runs", "is started again"])("where the agent %s", async (which, { skip }) => {
+    skip(!hasTcx(), "this kernel has no tcx");
+    const answered = GAPS.map(({ from, to }) => {
+      const times: number[] = [];
+      const { stdout } = scripts.start(from, ASKER, [to, "80"]);
+      stdout.on("data", (text: Buffer) => times.push(...text.toString().trim().split("\n").map(Number)));
+      return times;
+    });
+    await sleep(1_000);
+    expect(answered.flat()).toEqual([]);
+    if (which === "is started again") await agent.kill();
+    const logged = agent.stderr.length;
+    const pins = new Set(GAPS.map(({ detached: [pod, place] }) => install.linkPin(pod, place)));
+    const gapAt = Date.now();
+    for (const pin of pins) await detach(pin);
+    if (which === "is started again") {
+      await until(
+        async () => answered,
+        (all) => all.every((times) => times.length > 20),
+      );
+      agent = await install.start();
+    } else {
+      await until(
+        async () => repairsIn(agent.stderr.slice(logged)).programs,
+        (programs) => programs === pins.size,
+      );
+    }
+    const repairedAt = Date.now();
+    await sleep(1_000);
+    for (const times of answered) {
+      expect(times.filter((time) => time >= gapAt && time <= repairedAt)).not.toEqual([]);
+      expect(times.filter((time) => time > repairedAt + ON_THE_WAY_MS)).toEqual([]);
+    }
+    expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);
   });
 });
 
