@@ -26,7 +26,8 @@ interface Row {
 
 export interface Result {
   readonly text: string;
-  readonly isClean: boolean;
+  /** Undefined if nothing went wrong. */
+  readonly firstFailure: string | undefined;
 }
 
 export interface Ledger {
@@ -125,8 +126,11 @@ export function openLedger(): Ledger {
           ? "leaks: 0\n"
           : `leaks: ${leaks.length}\n${leaks.map((each) => `  ${each}\n`).join("")}`,
       );
-      const isClean = total.passed + total.broken + total.neither + total.lies + leaks.length === 0;
-      return { text: lines.join(""), isClean };
+      const [first] = seen.toSorted((a, b) => a.first - b.first);
+      const firstWrong =
+        first &&
+        `${first.count} ${first.what} at "${stepAt(first.first)?.kind}": ${JSON.stringify(first.probe)}`;
+      return { text: lines.join(""), firstFailure: firstWrong ?? leaks[0] };
     },
   };
 }

@@ -227,11 +227,12 @@ async function main(): Promise<number> {
       ledger.leak(messageOf(thrown));
     }
   }
-  const { text, isClean } = ledger.result();
+  const { text, firstFailure } = ledger.result();
+  const outcome = firstFailure === undefined ? "passed" : `failed: ${firstFailure}`;
   process.stdout.write(
-    `${[text.trimEnd(), ...lines].join("\n")}\nseed ${seed}, ${pods} pods, ${length}: ${isClean ? "passed" : "failed"}\n`,
+    `${[text.trimEnd(), ...lines].join("\n")}\nseed ${seed}, ${pods} pods, ${length}: ${outcome}\n`,
   );
-  return isClean ? 0 : 1;
+  return firstFailure === undefined ? 0 : 1;
 }
 
 const lastLine = (log: string): string => log.trim().split("\n").at(-1) ?? "";
