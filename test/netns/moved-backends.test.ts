@@ -186,7 +186,13 @@ let scripts: Scripts;
 let held: Held | undefined;
 let localPort = 26_000;
 
-describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
+/** Both hooks run the same function with what the policies say: for XDP an example of each kind is enough. */
+const HOOKS = [
+  { hook: "tc", denials: DENIALS, removals: REMOVALS },
+  { hook: "xdp", denials: DENIALS.slice(0, 1), removals: [DELETED] },
+] as const;
+
+describe.each(HOOKS)("by $hook", ({ hook, denials, removals }) => {
   beforeAll(async () => {
     world = await openWorld({
       prefix: "wt-moved",
@@ -280,7 +286,7 @@ describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
   describe.each(FAMILIES)("over IPv$family", (ends) => {
     beforeEach(() => world.lab.rewrite(rulesTo("first")));
 
-    it.each(DENIALS)("stay denied by %s; new ones reach the new backend", async (_, policy) => {
+    it.each(denials)("stay denied by %s; new ones reach the new backend", async (_, policy) => {
       const send = await open(ends);
       expect(await send(REACHED_MS)).toEqual(REACHED);
       await enforce(policy);
@@ -316,7 +322,7 @@ describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
       };
 
       it.each([
-        ...REMOVALS.map((removal) => ({ ...removal, ...DENIES_PODS })),
+        ...removals.map((removal) => ({ ...removal, ...DENIES_PODS })),
         { ...DELETED, ...EXCEPTS_ADDRESS },
       ])("stay denied $how, by $what", async ({ policy, ...removal }) => {
         begin(removal);
