@@ -59,8 +59,8 @@ export interface Frontends {
   readonly all: ReadonlyMap<string, Frontend>;
   /** Addresses to which other frontends than before the last call lead, or that judge others, and perhaps more. */
   readonly changed: ReadonlySet<string>;
-  /** The keys of those that lead to an address, or are judged by it themselves, and perhaps of others. Valid until the next call. */
-  leadingTo(address: string): readonly string[];
+  /** The keys of those that lead to any of the addresses, or are judged by one themselves, and perhaps of others. Valid until the next call. */
+  leadingTo(addresses: Iterable<string>): ReadonlySet<string>;
 }
 
 /**
@@ -70,7 +70,7 @@ export interface Frontends {
  */
 export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) => Frontends {
   /** Of each Service; some are claimed by several. */
-  const claims = new Map<string, readonly Frontend[]>();
+  const claims = new Map<string, Claim>();
   const claimants = openMultimap<string, string>();
   /** The Services that lead to each address. */
   const leading = openMultimap<string, string>();
@@ -96,33 +96,31 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
   };
 
   const claim = (key: string, next: readonly Frontend[], { keys, addresses }: Changed): void => {
-    const before = claims.get(key) ?? [];
-    const isSame = next.length === before.length && next.every((each, at) => isAs(each, before[at]));
+    const before = claims.get(key) ?? NO_CLAIM;
+    const isSame =
+      next.length === before.frontends.length && next.every((each, at) => isAs(each, before.frontends[at]));
     if (isSame) return;
-    for (const each of before) {
-      claimants.delete(frontendKey(each), key);
-      for (const { address } of judgedIn(each)) leading.delete(address.text, key);
-      for (const { address } of judgedIn(each)) addresses.add(address.text);
-      keys.add(frontendKey(each));
-    }
-    for (const each of next) {
-      claimants.add(frontendKey(each), key);
-      for (const { address } of judgedIn(each)) leading.add(address.text, key);
-      for (const { address } of judgedIn(each)) addresses.add(address.text);
-      keys.add(frontendKey(each));
+    const after = claimOf(next);
+    for (const each of before.byKey.keys()) claimants.delete(each, key);
+    for (const text of before.addresses) leading.delete(text, key);
+    for (const each of after.byKey.keys()) claimants.add(each, key);
+    for (const text of after.addresses) leading.add(text, key);
+    for (const { byKey, addresses: texts } of [before, after]) {
+      for (const each of byKey.keys()) keys.add(each);
+      for (const text of texts) addresses.add(text);
     }
     if (next.length === 0) claims.delete(key);
-    else claims.set(key, next);
+    else claims.set(key, after);
   };
 
   /** Where several Services claim one frontend, it may lead to the backends of any. */
-  const mergedAt = (key: string): Frontend | undefined => {
-    const [first, ...others] = claimants
-      .get(key)
-      .toSorted()
-      .flatMap((service) => (claims.get(service) ?? []).filter((each) => frontendKey(each) === key));
-    return others.reduce(merged, first as Frontend);
-  };
+  const mergedAt = (key: string): Frontend | undefined =>
+    merged(
+      claimants
+        .get(key)
+        .toSorted()
+        .flatMap((service) => claims.get(service)?.byKey.get(key) ?? []),
+    );
 
   return (next, nodes) => {
     const names = [...nodes].sort().join(" ");
@@ -148,8 +146,11 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
     return {
       all,
       changed: changed.addresses,
-      leadingTo: (address) =>
-        leading.get(address).flatMap((service) => (claims.get(service) ?? []).map(frontendKey)),
+      leadingTo(addresses) {
+        const services = new Set<string>();
+        for (const address of addresses) for (const service of leading.get(address)) services.add(service);
+        return new Set(services.values().flatMap((service) => claims.get(service)?.byKey.keys() ?? []));
+      },
     };
   };
 }
@@ -157,6 +158,22 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
 /** Where packets to a frontend may go: to its backends, and where its address may be that of another host, to that one. */
 export const judgedIn = ({ address, port, judgedAsItself, backends }: Frontend): readonly Backend[] =>
   judgedAsItself ? [...backends, { address, port }] : backends;
+
+/** The frontends of one Service. */
+interface Claim {
+  readonly frontends: readonly Frontend[];
+  readonly byKey: ReadonlyMap<string, readonly Frontend[]>;
+  /** Where packets to any of them may go. */
+  readonly addresses: ReadonlySet<string>;
+}
+
+const claimOf = (frontends: readonly Frontend[]): Claim => ({
+  frontends,
+  byKey: Map.groupBy(frontends, frontendKey),
+  addresses: new Set(frontends.values().flatMap((each) => judgedIn(each).map(({ address }) => address.text))),
+});
+
+const NO_CLAIM = claimOf([]);
 
 interface Changed {
   readonly keys: Set<string>;
@@ -168,10 +185,11 @@ function frontendsOfService(
   service: Service,
   { own, nodes }: { readonly own: readonly EndpointSlice[] | undefined; readonly nodes: ReadonlySet<string> },
 ): Frontend[] {
+  // Both the Service and what is behind it may have thousands of ports.
+  const behind = own === undefined ? openPodsBehind(cluster, service) : openSliced(own);
   return service.ports.flatMap((port) =>
     FAMILIES.flatMap((family) => {
-      const candidates = (): Candidate[] =>
-        own === undefined ? podsBehind(cluster, service, port, family) : sliced(own, port, family);
+      const candidates = (): Candidate[] => behind(port, family);
       return ofPort(service, port, family, { candidates, nodes });
     }),
   );
@@ -248,13 +266,17 @@ const distinct = (backends: readonly Backend[]): Backend[] => [
   ).values(),
 ];
 
-const merged = (one: Frontend, other: Frontend): Frontend => ({
-  ...one,
-  keepsSource: one.keepsSource && other.keepsSource,
-  // A Service's ClusterIP, or its load balancer's address, is not that of another host.
-  judgedAsItself: one.judgedAsItself && other.judgedAsItself,
-  backends: distinct([...one.backends, ...other.backends]),
-});
+function merged(all: readonly Frontend[]): Frontend | undefined {
+  const [first, second] = all;
+  if (first === undefined || second === undefined) return first;
+  return {
+    ...first,
+    keepsSource: all.every(({ keepsSource }) => keepsSource),
+    // A Service's ClusterIP, or its load balancer's address, is not that of another host.
+    judgedAsItself: all.every(({ judgedAsItself }) => judgedAsItself),
+    backends: distinct(all.flatMap(({ backends }) => backends)),
+  };
+}
 
 const serviceOfSlice = ({ namespace, service }: EndpointSlice): string | undefined =>
   service === undefined ? undefined : keyOf({ namespace, name: service });
@@ -276,16 +298,17 @@ const slicesByService = follow<string, EndpointSlice, Map<string, readonly [stri
   },
 );
 
-/** Slices name ports as the Service does; the number is theirs. */
-function sliced(slices: readonly EndpointSlice[], port: ServicePort, family: Family): Candidate[] {
-  return slices
-    .filter((slice) => slice.family === family)
-    .flatMap((slice) =>
-      slice.ports
-        .filter(({ name, protocol }) => name === port.name && protocol === port.protocol)
-        .flatMap(({ port: number }) =>
-          slice.endpoints.map((endpoint) => ({ ...endpoint, node: endpoint.node, port: number })),
-        ),
+/** What slices have behind a port of their Service: they name ports as it does, and the number is theirs. */
+function openSliced(slices: readonly EndpointSlice[]): (port: ServicePort, family: Family) => Candidate[] {
+  const nameOf = ({ name, protocol }: Pick<ServicePort, "name" | "protocol">, family: Family): string =>
+    `${family} ${protocol} ${name}`;
+  const byName = Map.groupBy(
+    slices.flatMap((slice) => slice.ports.map((port) => ({ slice, port }))),
+    ({ slice, port }) => nameOf(port, slice.family),
+  );
+  return (port, family) =>
+    (byName.get(nameOf(port, family)) ?? []).flatMap(({ slice, port: { port: number } }) =>
+      slice.endpoints.map((endpoint) => ({ ...endpoint, node: endpoint.node, port: number })),
     );
 }
 
@@ -293,15 +316,20 @@ function sliced(slices: readonly EndpointSlice[], port: ServicePort, family: Fam
  * What the endpoint controller would write for a Service without slices: manifests on disk rarely have them. Pods count
  * as ready, and host-network pods too.
  */
-function podsBehind(cluster: Cluster, service: Service, port: ServicePort, family: Family): Candidate[] {
+function openPodsBehind(
+  cluster: Cluster,
+  service: Service,
+): (port: ServicePort, family: Family) => Candidate[] {
   const { selector: labels } = service;
-  if (labels === undefined) return [];
+  if (labels === undefined) return () => [];
   const selector: Selector = {
     requirements: [...labels].map(([key, value]) => ({ operator: "In", key, values: [value] })),
   };
-  return [...cluster.pods.values()]
-    .filter((pod) => pod.namespace === service.namespace && !pod.finished && matches(selector, pod.labels))
-    .flatMap((pod) => {
+  const pods = [...cluster.pods.values()].filter(
+    (pod) => pod.namespace === service.namespace && !pod.finished && matches(selector, pod.labels),
+  );
+  return (port, family) =>
+    pods.flatMap((pod) => {
       const address = pod.ips.find((each) => each.family === family);
       const number = targetOn(pod, port);
       if (address === undefined || number === undefined) return [];

@@ -440,9 +440,7 @@ function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) 
       nodes([locals], () => nodesOf(locals)),
     );
     if (!input.own.isDisjointFrom(frontends.changed)) changedNear = {};
-    const nearKeys = keys([input.own, changedNear], () =>
-      [...new Set([...input.own].flatMap((text) => frontends.leadingTo(text)))].sort(),
-    );
+    const nearKeys = keys([input.own, changedNear], () => [...frontends.leadingTo(input.own)].sort());
     const near = keepNear(nearKeys.map((key) => present(frontends.all.get(key), "a frontend")));
     const behindOwn = selvesIn({ locals, frontends: near, classified: base, ofLocals, policiesOf: plain });
     const own = permitted([behindOwn, namesText(restrictions.unguarded)], () =>

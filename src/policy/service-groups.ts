@@ -66,7 +66,7 @@ export function openBehind(): (frontends: Frontends, resolution: Resolution) => 
       for (const { key, before, after } of changesBetween(known.own, own))
         if (before?.content !== after?.content) texts.add(key);
       for (const { key } of changesBetween(known.guards, guards)) texts.add(key);
-      for (const text of texts) for (const key of frontends.leadingTo(text)) keys.add(key);
+      for (const key of frontends.leadingTo(texts)) keys.add(key);
     }
     const patch = keys.values().map((key) => {
       const frontend = all.get(key);
@@ -87,7 +87,7 @@ export function behindWith(
   frontends: Frontends,
   { base, own, guards }: Resolution,
 ): ReadonlyMap<string, Behind> {
-  const keys = new Set(own.keys().flatMap((text) => frontends.leadingTo(text)));
+  const keys = frontends.leadingTo(own.keys());
   const patch = keys.values().flatMap((key) => {
     const frontend = frontends.all.get(key);
     return frontend === undefined ? [] : [[key, behindOne(frontend, { base, own, guards })] as const];

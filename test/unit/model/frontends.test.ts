@@ -166,3 +166,53 @@ describe("two Services that claim one frontend", () => {
     ]).toEqual([[false], [true], [false]]);
   });
 });
+
+// Tenants write these objects, of a megabyte each: what takes the square of their size stops the agent.
+describe("the work for twice as many", () => {
+  let reads = 0;
+  /** The value, with each reading of these fields counted. */
+  const counted = <T extends object>(value: T): T =>
+    new Proxy(value, {
+      get(target, key, receiver) {
+        reads += 1;
+        return Reflect.get(target, key, receiver);
+      },
+    });
+  const port = (index: number) =>
+    counted({ name: `p${index}`, protocol: "TCP", port: 1 + index, target: 1 + index } as const);
+  const indexes = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+  const withPorts = (count: number) => ({
+    services: [service({ clusterIps: [counted(address("10.96.0.1"))], ports: indexes(count).map(port) })],
+    slices: [slice({ ports: indexes(count).map(port) })],
+  });
+
+  test.each<[string, (count: number) => { services: Service[]; slices: EndpointSlice[] }]>([
+    ["ports of a Service and its slice", withPorts],
+    ["ports of a Service without slices", (count) => ({ ...withPorts(count), slices: [] })],
+    [
+      "Services that claim one frontend",
+      (count) => ({
+        services: indexes(count).map((index) =>
+          service({ name: `s${index}`, clusterIps: [], externalIps: [counted(address("10.96.0.1"))] }),
+        ),
+        slices: indexes(count).map((index) =>
+          slice({
+            name: `s-${index}`,
+            service: `s${index}`,
+            endpoints: [
+              endpoint("10.1.0.0", { address: counted(address(`10.1.${index >> 8}.${index & 255}`)) }),
+            ],
+          }),
+        ),
+      }),
+    ],
+  ])("%s is no more than three times the work", (_, make) => {
+    const readsFor = (count: number): number => {
+      const made = cluster({ pods: PODS, ...make(count) });
+      reads = 0;
+      openFrontends()(made, new Set());
+      return reads;
+    };
+    expect(readsFor(600)).toBeLessThan(3 * readsFor(300));
+  });
+});
