@@ -166,7 +166,7 @@ function soak(
   );
   const lines = done.stdout.trim().split("\n");
   // A test that did not come to its end has noticed nothing.
-  if (!/: (?:passed|failed)$/.test(lines.at(-1) ?? ""))
+  if (!/^seed \d+.*: (?:passed|failed: .+)$/.test(lines.at(-1) ?? ""))
     return { passed: true, text: `    no closing line: ${done.stderr.trim().slice(-2_000)}` };
   const all = lines.findIndex((line) => line.startsWith("all "));
   return {
