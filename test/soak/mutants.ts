@@ -162,7 +162,7 @@ function soak(
         faults.join(","),
       ],
     ],
-    { encoding: "utf8" },
+    { encoding: "utf8", maxBuffer: 64 << 20 },
   );
   const lines = done.stdout.trim().split("\n");
   // A test that did not come to its end has noticed nothing.

@@ -81,6 +81,8 @@ const FLOWS = 65_536;
 const PLUGIN = fileURLToPath(new URL("../../cni/build/weir-cni", import.meta.url));
 /** What a runtime gives a pod, at least. */
 const ADD_MS_MAX = 60_000;
+/** Of each of two lists of connections: a probe that passes may have thousands. */
+const EXAMINED_LINES_MAX = 50;
 const NAT_TABLE = "wt-soak-services";
 export const SERVICES = 6;
 const LASTING_TRIES = 100_000;
@@ -736,7 +738,8 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
       const own = [tracked.stdout, flows.stdout].flatMap((text) =>
         text
           .split("\n")
-          .filter((line) => line.includes(source) && (line.includes(reached) || line.includes(backend))),
+          .filter((line) => line.includes(source) && (line.includes(reached) || line.includes(backend)))
+          .slice(0, EXAMINED_LINES_MAX),
       );
       return [trace.stdout, trace.stderr, ...own, ...changes].join("\n");
     },
