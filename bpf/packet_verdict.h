@@ -43,6 +43,27 @@ static __always_inline bool is_current(const struct flow *flow, __u32 generation
 	return flow_stamp(flow->seen) == (generation & FLOW_STAMP_MASK) || flow_state(flow->seen) & FLOW_EXEMPT;
 }
 
+/*
+ * Whether it is still to be seen where the kernel takes a flow that the pod has opened: when its first packet was judged, NAT had not chosen a backend.
+ * By rules that may be older than the policies in force: the proxy follows Services later, or earlier. Once both sides have sent, it has been seen.
+ */
+#ifdef CONNTRACK_EVIDENCE
+static __always_inline bool may_lead_elsewhere(const struct context *context, const struct packet *packet,
+					       const struct flow *flow)
+{
+	return !(flow_state(flow->seen) & (FLOW_CONFIRMED | FLOW_EXEMPT)) &&
+	       flow_opener(flow->seen) == DIRECTION_EGRESS && isolated(context, DIRECTION_EGRESS) && !exempt(context) &&
+	       may_be_frontend(remote_of(context, packet));
+}
+#else
+static __always_inline bool may_lead_elsewhere(__attribute__((unused)) const struct context *context,
+					       __attribute__((unused)) const struct packet *packet,
+					       __attribute__((unused)) const struct flow *flow)
+{
+	return false;
+}
+#endif
+
 /* The side that has opened a packet's flow, or opens it. */
 static __always_inline enum direction opener_of(const struct context *context, const struct flow *flow, bool found)
 {
@@ -70,8 +91,11 @@ static __always_inline int admit(hook_context *hook, const struct context *conte
 			break;
 		side = own;
 	}
-	if (!passes(reason))
+	if (!passes(reason)) {
+		if (found && is_current(flow, context->generation))
+			flow_outdate(context, packet, flow);
 		return found ? REASON_REVOKED : reason;
+	}
 	if (!found) {
 		if (!opens)
 			return reason;
@@ -242,7 +266,7 @@ static __always_inline int match(hook_context *hook, const struct context *conte
 	/* Only the node or the pod itself may continue a flow that it opened. */
 	if (*found && flow_state(flow->seen) & FLOW_EXEMPT && context->direction == DIRECTION_INGRESS)
 		*found = false;
-	if (*found && is_current(flow, context->generation)) {
+	if (*found && is_current(flow, context->generation) && !may_lead_elsewhere(context, packet, flow)) {
 		flow_refresh(context, packet, flow, 0);
 		if (exempt(context))
 			return exempt_reason(context);

@@ -300,6 +300,21 @@ describe.each(HOOKS)("by $hook", ({ hook, denials, removals }) => {
       expect(await send(REACHED_MS)).toEqual(REACHED);
     });
 
+    it.each(DENIALS)("are ended by %s where the proxy is the last to see the move", async (_, policy) => {
+      await enforce(policy);
+      await agent.change(() => world.manifests.put("slices.yaml", slicesTo("own")));
+      const send = await open(ends);
+      // The first packet may leave: there is no entry yet that shows where it goes.
+      await send(SILENT_MS);
+      expect(await send(SILENT_MS)).toEqual(SILENT);
+      world.lab.rewrite(rulesTo("own"));
+      expect(await send(SILENT_MS)).toEqual(SILENT);
+      for (const kind of ["tcp", "udp"] as const)
+        expect(await fresh(ends, kind)).toMatchObject({ result: "reached" });
+      await release();
+      expect(await send(REACHED_MS)).toEqual(REACHED);
+    });
+
     it("go on if their backend is allowed", async () => {
       await enforce(BOTH_ALLOWED);
       const send = await open(ends);
