@@ -399,6 +399,9 @@ interface Links {
   close(): void;
 }
 
+const isAtPlace = ({ kind, direction }: BpfLink["info"], place: PinnedPlace): boolean =>
+  place === "ingress" || place === "egress" ? kind === "tcx" && direction === HOOK_OF[place] : kind === "xdp";
+
 function openLinks(root: string): Links {
   const held = new Map<string, BpfLink>();
   /** Paths of links that could not be pinned. */
@@ -429,10 +432,11 @@ function openLinks(root: string): Links {
       const path = linkPath(root, ifindex, place);
       let link = linkAt(path);
       if (link !== undefined) {
-        const { ifindex: at, programId } = link.info;
-        // Detached externally, or its interface is gone and the index has been reused.
-        if (at !== ifindex || programId !== idOf(program)) lost.add(path);
-        if (at !== ifindex) {
+        const { info } = link;
+        // Detached externally, or its interface is gone and the index has been reused; or it is another link that was renamed to this path.
+        const isThere = info.ifindex === ifindex && isAtPlace(info, place);
+        if (!isThere || info.programId !== idOf(program)) lost.add(path);
+        if (!isThere) {
           forget(path, link);
           link = undefined;
         } else if (lost.has(path)) await link.update(program);

@@ -1,13 +1,14 @@
 // An entry that is changed externally: `maps dump --diff` finds it, a resync repairs it.
 
 import { execFileSync } from "node:child_process";
+import { readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
 import type { Agent } from "../../src/lab/weir-process.ts";
 import { mismatchesOf } from "./reach.ts";
-import { FRIENDS_AND_BLOCK, FRIENDS_ONLY_HOLDS, smallWorld } from "./small-world.ts";
+import { FRIENDS_AND_BLOCK, FRIENDS_ONLY_HOLDS, SERVER, STRANGER, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
 interface RawMaps {
@@ -156,6 +157,27 @@ describe("an entry changed with bpftool", () => {
     }
   });
 });
+
+it.each([
+  ["of one interface", SERVER, "ingress", SERVER, "egress"],
+  ["of two interfaces", SERVER, "ingress", STRANGER, "ingress"],
+] as const)(
+  "pins of links %s, exchanged while no agent runs, are replaced",
+  async (_, one, at, other, there) => {
+    await agent.kill();
+    const pinOf = (pod: string, place: string): string => {
+      const index = readFileSync(`/sys/class/net/${world.lab.wire(pod).link}/ifindex`, "utf8").trim();
+      return join(world.paths.bpffs, "links", `${index}-${place}`);
+    };
+    const [first, second] = [pinOf(one, at), pinOf(other, there)];
+    renameSync(first, `${first}-renamed`);
+    renameSync(second, first);
+    renameSync(`${first}-renamed`, second);
+    agent = await world.start();
+    expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
+    expect((await world.weir("status")).status).toBe(0);
+  },
+);
 
 it("--diff needs the agent, which alone has the desired state", async () => {
   await agent.kill();
