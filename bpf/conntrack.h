@@ -357,16 +357,6 @@ static __always_inline void flow_entomb(const struct context *context, const str
 			    flow_data(expires, stamp, flow_state(flow->seen), 0));
 }
 
-/* Gives the entry of a flow that has turned out to be denied an old stamp, so that every packet of either side is judged. */
-static __always_inline void flow_outdate(const struct context *context, const struct packet *packet, struct flow *flow)
-{
-	__u32 stamp = context->generation - (1U << (FLOW_STAMP_BITS - 1));
-
-	change_flow(flow, family_of(packet),
-		    flow_constants(flow->seen) << FLOW_OPENER_AT |
-			    flow_data(flow_expires(flow->seen), stamp, flow_state(flow->seen), 0));
-}
-
 static __always_inline void fragment_key_of(struct fragment_key *key, const struct context *context,
 					    const struct packet *packet)
 {

@@ -91,11 +91,8 @@ static __always_inline int admit(hook_context *hook, const struct context *conte
 			break;
 		side = own;
 	}
-	if (!passes(reason)) {
-		if (found && is_current(flow, context->generation))
-			flow_outdate(context, packet, flow);
+	if (!passes(reason))
 		return found ? REASON_REVOKED : reason;
-	}
 	if (!found) {
 		if (!opens)
 			return reason;
