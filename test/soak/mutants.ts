@@ -9,7 +9,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { SOAK_MUTANTS } from "./mutant-list.ts";
+import { SOAK_MUTANTS, type SoakMutant } from "./mutant-list.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const SEED = 7;
@@ -42,8 +42,7 @@ const build = (copy: string): void =>
 /** The closing lines of a short soak test, and whether it passed. */
 function soak(
   bin: string,
-  faults: readonly string[],
-  rounds = ROUNDS,
+  { faults, rounds = ROUNDS, lasting }: Pick<SoakMutant, "faults" | "rounds" | "lasting">,
 ): { readonly passed: boolean; readonly text: string } {
   const done = spawnSync(
     "bash",
@@ -52,8 +51,7 @@ function soak(
       process.execPath,
       join(ROOT, "test/soak/soak.ts"),
       ...[
-        "--rounds",
-        String(rounds),
+        ...(lasting === true ? ["--restarts", String(rounds * faults.length)] : ["--rounds", String(rounds)]),
         "--pods",
         String(PODS),
         "--seed",
@@ -89,10 +87,14 @@ function main(): number {
   let missed = 0;
   try {
     build(copy);
-    const sound = soak(join(copy, "bin/weir"), [...new Set(chosen.flatMap(({ faults }) => faults))], 1);
+    const sound = soak(join(copy, "bin/weir"), {
+      faults: [...new Set(chosen.flatMap(({ faults }) => faults))],
+      rounds: 1,
+    });
     console.log(`${sound.passed ? "passes" : "FAILS"}: the agent as it is\n${sound.text}`);
     if (!sound.passed) missed += 1;
-    for (const { breaks, file, from, to, faults, rounds } of chosen) {
+    for (const mutant of chosen) {
+      const { breaks, file, from, to } = mutant;
       const path = join(copy, file);
       const text = readFileSync(path, "utf8");
       if (text.split(from).length !== 2) {
@@ -105,7 +107,7 @@ function main(): number {
       );
       try {
         build(copy);
-        const { passed, text: said } = soak(join(copy, "bin/weir"), faults, rounds);
+        const { passed, text: said } = soak(join(copy, "bin/weir"), mutant);
         console.log(`${passed ? "NOT NOTICED" : "noticed"}: ${breaks}\n${said}`);
         if (passed) missed += 1;
       } finally {
