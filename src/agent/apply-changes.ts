@@ -133,6 +133,7 @@ async function attachAll(
       else failed.set(ifindex, messageOf(error));
     }
   }
+  await attachments.closeGaps();
   const former = known === undefined ? attachments.interfaces() : attachments.ownInterfaces();
   for (const ifindex of new Set([...former, ...held.state.endpoints.keys()])) {
     // A map that others have changed may have keys that are no interface's.

@@ -106,16 +106,23 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
     const found: Problem[] = [];
     const left: Fault[] = [];
     const detached = faults.filter(({ kind }) => kind === "detached");
+    const attached: Fault[] = [];
     for (const ifindex of new Set(detached.map((fault) => fault.ifindex))) {
       if (closed) return [];
       try {
-        report(await kernel.attachments.repair(ifindex));
+        attached.push(...(await kernel.attachments.repair(ifindex)));
       } catch (error) {
         if (codeOf(error) === "ENODEV") continue;
         const where = detached.filter((fault) => fault.ifindex === ifindex);
         left.push(...where);
         found.push(...where.map((fault) => detachedProblem(fault, interfaceText(ifindex), messageOf(error))));
       }
+    }
+    // All interfaces are filtered first: this reads the whole flow table.
+    try {
+      await kernel.attachments.closeGaps();
+    } finally {
+      report(attached);
     }
     const preceded = faults.filter((fault) => fault.kind === "preceded");
     remaining = [...left, ...preceded];

@@ -73,6 +73,8 @@ export interface Attachments {
   examine(): Promise<readonly Fault[]>;
   /** Attaches what is missing on an interface. Returns what was missing; empty if nothing is missing any more. Errors: BpfError. */
   repair(ifindex: number): Promise<readonly Fault[]>;
+  /** Removes the flows that are wrong since a program of attach() or repair() was missing: see one-sided-flows.ts. Errors: BpfError, OperationError. */
+  closeGaps(): Promise<void>;
   /** Called with what attach() found externally detached, and has attached again. */
   onRestored(listener: (faults: readonly Fault[]) => void): void;
   /** Creates missing pins of links. Returns their number. Errors: OperationError, BpfError. */
@@ -112,6 +114,8 @@ export function openAttachments(
   /** Interfaces whose filters links are still to replace. */
   const unlinked = new Set<number>();
   let linking: Promise<void> = Promise.resolve();
+  /** What was missing on interfaces that are attached again, whose one-sided flows are still there. */
+  let gaps = new Map<number, ReadonlySet<Direction>>();
   /** Those, and interfaces whose links could not be created: only filters are attached there. */
   const onlyFiltered = new Set<number>();
 
@@ -134,14 +138,16 @@ export function openAttachments(
     const bare = before === undefined ? bareDirections(ifindex) : [];
     const { attached, missing } = await attachNow(ifindex);
     const lost = missing.filter((place) => before?.[place] === attached[place]);
-    if (lost.length > 0) {
-      await removeOneSidedFlows(datapath, ifindex, lost);
+    // One alone was detached while no agent ran; both are missing on a new interface.
+    noteGap(ifindex, bare.length === 1 ? bare : lost);
+    if (lost.length > 0)
       restored(lost.map((place): Fault => ({ ifindex, place, hook: attached[place], kind: "detached" })));
-    }
-    // While no agent ran.
-    if (bare.length === 1) await removeOneSidedFlows(datapath, ifindex, bare);
     return attached;
   }
+
+  const noteGap = (ifindex: number, missing: readonly Direction[]): void => {
+    if (missing.length > 0) gaps.set(ifindex, new Set([...(gaps.get(ifindex) ?? []), ...missing]));
+  };
 
   const bareDirections = (ifindex: number): readonly Direction[] =>
     DIRECTIONS.filter((direction) => attachedProgram(root, ifindex, direction) === undefined);
@@ -345,13 +351,22 @@ export function openAttachments(
         // It may have been repaired, or detached permanently, since it was examined.
         const faults = (await faultsAt([ifindex])).filter(({ kind }) => kind === "detached");
         const lost = faults.flatMap(({ place }) => (place === "uplink" ? [] : [place]));
-        if (lost.length > 0) {
-          await attachNow(ifindex);
-          await removeOneSidedFlows(datapath, ifindex, lost);
-        }
+        if (lost.length > 0) await attachNow(ifindex);
+        noteGap(ifindex, lost);
         if (faults.some(({ place }) => place === "uplink")) await attachUplinkNow(ifindex);
         return faults;
       }),
+    async closeGaps() {
+      if (gaps.size === 0) return;
+      const closing = gaps;
+      gaps = new Map();
+      try {
+        await removeOneSidedFlows(datapath, closing);
+      } catch (error) {
+        for (const [ifindex, missing] of closing) noteGap(ifindex, [...missing]);
+        throw error;
+      }
+    },
     onRestored(listener) {
       restored = listener;
     },

@@ -22,28 +22,29 @@ const OPENER_WITHOUT = { ingress: Opener.EGRESS, egress: Opener.INGRESS } as con
 /** ICMP, TCP, ICMPv6: a SYN or an echo request opens, what answers it is none. By their IANA numbers. */
 const WITH_KNOWN_OPENER: ReadonlySet<number> = new Set([1, 6, 58]);
 
-/** Removes them, once the programs for these directions are attached again. Returns their number. Errors: BpfError, OperationError. */
-export async function removeOneSidedFlows(
-  datapath: Datapath,
-  ifindex: number,
-  missing: readonly Direction[],
-): Promise<number> {
+/** Directions whose programs were missing, by interface. */
+export type Gaps = ReadonlyMap<number, ReadonlySet<Direction>>;
+
+/** Removes them, once the programs are attached again. Reads the tables once. Returns their number. Errors: BpfError, OperationError. */
+export async function removeOneSidedFlows(datapath: Datapath, gaps: Gaps): Promise<number> {
   const tables = openTables(datapath);
   const node = tables.node.get(0);
-  const endpoints = await tables.endpoints.read({ skipZero: true });
-  const incarnation = endpoints.find(([, each]) => each.ifindex === ifindex)?.[1].incarnation;
-  // A new interface, whose pod has no flows yet.
-  if (node === undefined || incarnation === undefined) return 0;
-  const openers = new Set<Opener>(missing.map((direction) => OPENER_WITHOUT[direction]));
+  const openers = new Map<number, ReadonlySet<Opener>>();
+  for (const [, { ifindex, incarnation }] of await tables.endpoints.read({ skipZero: true })) {
+    const missing = gaps.get(ifindex);
+    if (missing === undefined) continue;
+    // A pod's interfaces share its flows.
+    openers.set(
+      incarnation,
+      new Set([...(openers.get(incarnation) ?? []), ...missing.values().map((each) => OPENER_WITHOUT[each])]),
+    );
+  }
+  if (node === undefined || openers.size === 0) return 0;
   const found: FlowKey[] = [];
   let read = 0;
   for (const { flow, ...key } of readFlows(datapath.map, node)) {
-    const owner = ownerOf(key.key.owner);
-    if (
-      owner.incarnation === incarnation &&
-      openers.has(flow.opener) &&
-      !WITH_KNOWN_OPENER.has(owner.protocol)
-    )
+    const { incarnation, protocol } = ownerOf(key.key.owner);
+    if (openers.get(incarnation)?.has(flow.opener) === true && !WITH_KNOWN_OPENER.has(protocol))
       found.push(key);
     if (++read % READ_AT_ONCE === 0) await nextTurn();
   }
