@@ -114,10 +114,10 @@ export function openAttachments(
   /** Interfaces whose filters links are still to replace. */
   const unlinked = new Set<number>();
   let linking: Promise<void> = Promise.resolve();
-  /** What was missing on interfaces that are attached again, whose one-sided flows are still there. */
-  let gaps = new Map<number, ReadonlySet<Direction>>();
   /** Those, and interfaces whose links could not be created: only filters are attached there. */
   const onlyFiltered = new Set<number>();
+  /** What was missing on interfaces that are attached again, whose one-sided flows are still there. */
+  let gaps = new Map<number, ReadonlySet<Direction>>();
 
   /** Returns whether something that this agent had attached was missing. */
   const attachTc = (ifindex: number, direction: Direction): Promise<boolean> =>

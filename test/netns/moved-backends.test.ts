@@ -304,7 +304,7 @@ describe.each(HOOKS)("by $hook", ({ hook, denials, removals }) => {
       await enforce(policy);
       await agent.change(() => world.manifests.put("slices.yaml", slicesTo("own")));
       const send = await open(ends);
-      // The first packet may leave: there is no entry yet that shows where it goes.
+      // The first packet may pass: there is no entry yet that shows where it goes.
       await send(SILENT_MS);
       expect(await send(SILENT_MS)).toEqual(SILENT);
       world.lab.rewrite(rulesTo("own"));

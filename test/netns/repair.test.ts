@@ -5,6 +5,8 @@ import { readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { Direction } from "../../src/base/direction.ts";
+import { linkPath } from "../../src/datapath/pins.ts";
 import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
 import type { Agent } from "../../src/lab/weir-process.ts";
 import { mismatchesOf } from "./reach.ts";
@@ -165,9 +167,9 @@ it.each([
   "pins of links %s, exchanged while no agent runs, are replaced",
   async (_, one, at, other, there) => {
     await agent.kill();
-    const pinOf = (pod: string, place: string): string => {
-      const index = readFileSync(`/sys/class/net/${world.lab.wire(pod).link}/ifindex`, "utf8").trim();
-      return join(world.paths.bpffs, "links", `${index}-${place}`);
+    const pinOf = (pod: string, place: Direction): string => {
+      const ifindex = Number(readFileSync(`/sys/class/net/${world.lab.wire(pod).link}/ifindex`, "utf8"));
+      return linkPath(world.paths.bpffs, ifindex, place);
     };
     const [first, second] = [pinOf(one, at), pinOf(other, there)];
     renameSync(first, `${first}-renamed`);

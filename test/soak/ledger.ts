@@ -51,6 +51,8 @@ export function openLedger(): Ledger {
   const seen: Seen[] = [];
   const leaks: string[] = [];
   const ends: string[] = [];
+  /** The start, where no step has begun yet. */
+  const kindAt = (us: number): string => stepAt(us)?.kind ?? "start";
   const stepAt = (us: number): Step | undefined => steps.findLast(({ beganUs }) => beganUs <= us);
 
   function rows(): Map<string, Row> {
@@ -67,7 +69,7 @@ export function openLedger(): Ledger {
     }
     for (const { what, count, first } of seen) {
       const step = stepAt(first);
-      const row = of(step?.kind ?? "start");
+      const row = of(kindAt(first));
       if (what === "passed") row.passed += count;
       else row.broken += count;
       if (step?.inForceUs !== undefined && first >= step.inForceUs) row.lies += 1;
@@ -128,8 +130,7 @@ export function openLedger(): Ledger {
       );
       const [first] = seen.toSorted((a, b) => a.first - b.first);
       const firstWrong =
-        first &&
-        `${first.count} ${first.what} at "${stepAt(first.first)?.kind}": ${JSON.stringify(first.probe)}`;
+        first && `${first.count} ${first.what} at "${kindAt(first.first)}": ${JSON.stringify(first.probe)}`;
       return { text: lines.join(""), firstFailure: firstWrong ?? leaks[0] };
     },
   };

@@ -206,7 +206,7 @@ describe("the work for twice as many", () => {
         ),
       }),
     ],
-  ])("%s is no more than three times the work", (_, make) => {
+  ])("%s take less than three times the work", (_, make) => {
     const readsFor = (count: number): number => {
       const made = cluster({ pods: PODS, ...make(count) });
       reads = 0;
