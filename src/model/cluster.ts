@@ -82,6 +82,12 @@ export interface Pod {
   readonly sources?: readonly Cidr[];
   /** Source MAC addresses that it may use besides its own: annotation `weir.dev/allowed-macs`. */
   readonly macs?: readonly string[];
+  /**
+   * Set where the pod exceeds its namespace's share of the agent's memory: its labels, ports and annotations are not kept. Nothing is
+   * allowed to or from it as a subject; as a peer, its labels and the names of its ports are unknown: no selector of an allow rule
+   * matches it, and every selector of a Deny may, where that matches its namespace.
+   */
+  readonly exceeds?: true;
   /** Never set on a pod of a cluster's map. */
   readonly retained?: Retained;
 }

@@ -27,6 +27,8 @@ export interface Service {
   readonly selector: Labels | undefined;
   /** internalTrafficPolicy is Local: a ClusterIP leads to endpoints on the same node only. */
   readonly onlyLocal: boolean;
+  /** Set where the Service exceeds its namespace's share of the agent's memory: its addresses are kept (of the external ones the first), but no ports or selector. */
+  readonly exceeds?: true;
 }
 
 /** One endpoint of a slice. */
@@ -49,4 +51,6 @@ export interface EndpointSlice {
   /** Those that have a number. */
   readonly ports: readonly { readonly name: string; readonly protocol: Protocol; readonly port: number }[];
   readonly endpoints: readonly SliceEndpoint[];
+  /** Set where the slice exceeds its namespace's share of the agent's memory: neither its ports nor its endpoints are kept. */
+  readonly exceeds?: true;
 }
