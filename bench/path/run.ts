@@ -42,7 +42,8 @@ const PREFIX = "weirpath";
 const FLOW_PORT = 5201;
 /** Served by TCP, but let through by no rule. */
 const CLOSED_PORT = 5202;
-const SILENT_MS = 400;
+/** Longer than until a SYN is sent again: the first packet after rules are loaded may be lost. */
+const SILENT_MS = 1_500;
 
 const SERVER_ADDRESS = "10.63.62.2";
 const CLIENT_ADDRESS = "10.63.62.1";

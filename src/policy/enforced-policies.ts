@@ -46,7 +46,13 @@ import {
   tierPoliciesOf,
 } from "./subjects.ts";
 import { domainsIn, egressPortNamesOf, namesNodes } from "./tiers.ts";
-import { type Classification, type Classified, type NumberedTerms, openWorkloads } from "./workloads.ts";
+import {
+  type Classification,
+  type Classified,
+  type Matches,
+  type NumberedTerms,
+  openWorkloads,
+} from "./workloads.ts";
 
 export interface EndpointSides {
   readonly local: LocalEndpoint;
@@ -74,6 +80,8 @@ export interface Draft {
   readonly denied: readonly Address[];
   /** The terms by which guards recognize senders, and pods allow themselves, with the namespaces of these pods. */
   readonly senders: ReadonlyMap<number, ReadonlySet<string>>;
+  /** Set where there is too much to classify: then no address has any terms. */
+  readonly excess?: Matches;
 }
 
 /** With the rows that policies need, and the port classes that rows distinguish. */
@@ -104,7 +112,8 @@ export interface DraftInput {
 
 /** The stages from subjects to policies and term sets. They keep their results: what has not changed is not computed again. */
 export interface DraftStages {
-  draft(input: DraftInput, restrictions?: Restrictions): Draft;
+  /** `matches`: how much may be classified, in all. */
+  draft(input: DraftInput, restrictions?: Restrictions, matches?: number): Draft;
   /** Computes what each policy allows each term set. */
   contents(draft: Draft): Contents;
 }
@@ -134,13 +143,17 @@ export function openDraftStages(): DraftStages {
   const plans = openPlan();
   const classified = openStage<Contents["classes"]>();
   return {
-    draft({ cluster, locals, previous }, restrictions = NOTHING_LEFT_OUT) {
+    draft(
+      { cluster, locals, previous },
+      restrictions = NOTHING_LEFT_OUT,
+      matches = Number.POSITIVE_INFINITY,
+    ) {
       const sides = subjects(cluster, locals);
       const numbers = terms(
         live([sides], () => termsIn(sides)),
         previous,
       );
-      const base = workloads(cluster, numbers, restrictions.leftOut);
+      const base = workloads(cluster, numbers, { leftOut: restrictions.leftOut, capacity: matches });
       const own = ownAddresses([locals], () => addressTexts(locals));
       const ofLocals = touched(base, own);
       const isKnown = known([locals, ofLocals, namesText(restrictions.unguarded)], () =>
@@ -202,6 +215,7 @@ export function openDraftStages(): DraftStages {
         behind: denials.size === 0 ? all : new Map([...all].filter(([, each]) => !isDenied(each))),
         denied: denials.size === 0 ? NO_ADDRESSES : addressesOfFrontends([...all.values()].filter(isDenied)),
         senders,
+        ...(base.excess && { excess: base.excess }),
       };
     },
     contents(draft) {

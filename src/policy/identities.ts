@@ -38,7 +38,15 @@ export function withTerm({ terms, candidates }: TermSet, term: number): TermSet 
 /** The sets whose blocks cover a prefix and do not except it. */
 export interface PrefixSets {
   readonly cidr: Cidr;
+  /** The same list for all prefixes with the same sets. */
   readonly sets: readonly PeerSet[];
+}
+
+export interface AllPrefixSets {
+  /** Undefined where the distinct lists have more sets than may be. */
+  readonly prefixes: readonly PrefixSets[] | undefined;
+  /** How many distinct lists have each set. */
+  readonly uses: ReadonlyMap<PeerSet, number>;
 }
 
 interface Place {
@@ -50,51 +58,80 @@ interface Place {
 /**
  * One walk over all prefixes, outer before inner. Going into a prefix opens the blocks that start there and cuts those
  * that except it; leaving it undoes that. A block applies from its own prefix inwards until the first of its
- * exceptions. O(prefixes log prefixes) plus the size of the result.
+ * exceptions. O(prefixes log prefixes) plus the size of the distinct lists, which is `most` at most in memory.
  */
-export function prefixSets(blocks: readonly Block[]): PrefixSets[] {
-  const result: PrefixSets[] = [];
-  const inForce = new Map<PeerSet, number>();
+export function prefixSets(blocks: readonly Block[], most = Number.POSITIVE_INFINITY): AllPrefixSets {
+  const prefixes: PrefixSets[] = [];
+  const uses = new Map<PeerSet, number>();
+  const inForce = openCounted<PeerSet>();
+  const lists = new Map<number, readonly PeerSet[]>();
+  let size = 0;
   const cut = new Set<Block>();
-  let sets: readonly PeerSet[] = [];
   const path: { place: Place; closes: Block[]; uncuts: Block[] }[] = [];
-  const change = (block: Block, by: number) => inForce.set(block.set, (inForce.get(block.set) ?? 0) + by);
   const leave = () => {
     const { closes, uncuts } = path.pop() as (typeof path)[number];
     for (const block of uncuts) {
       cut.delete(block);
-      change(block, 1);
+      inForce.add(block.set, 1);
     }
-    for (const block of closes) change(block, -1);
+    for (const block of closes) inForce.add(block.set, -1);
   };
   for (const place of placesOf(blocks)) {
     while (path.length > 0 && !cidrCovers((path.at(-1) as (typeof path)[number]).place.cidr, place.cidr))
       leave();
     const uncuts = place.cuts.filter((block) => !cut.has(block));
-    for (const block of place.opens) change(block, 1);
+    for (const block of place.opens) inForce.add(block.set, 1);
     for (const block of uncuts) {
       cut.add(block);
-      change(block, -1);
+      inForce.add(block.set, -1);
     }
     path.push({ place, closes: place.opens, uncuts });
-    sets = setsIn(inForce, sets);
-    result.push({ cidr: place.cidr, sets });
+    const mark = inForce.mark();
+    const known = lists.get(mark);
+    if (known !== undefined && (size > most || inForce.isEqual(known))) {
+      prefixes.push({ cidr: place.cidr, sets: known });
+      continue;
+    }
+    const sets = inForce.items();
+    size += sets.length;
+    for (const set of sets) uses.set(set, (uses.get(set) ?? 0) + 1);
+    lists.set(mark, size > most ? [] : sets);
+    prefixes.push({ cidr: place.cidr, sets });
+    if (size > most) prefixes.length = 0;
   }
-  return result;
+  return { prefixes: size > most ? undefined : prefixes, uses };
 }
 
-/** The sets that count; the same list as before if they are the same, as most prefixes share few of them. */
-function setsIn(inForce: Map<PeerSet, number>, before: readonly PeerSet[]): readonly PeerSet[] {
-  let isSame = true;
-  let at = 0;
-  for (const [set, count] of inForce) {
-    if (count === 0) inForce.delete(set);
-    if (count <= 0) continue;
-    isSame &&= before[at] === set;
-    at += 1;
-  }
-  if (isSame && at === before.length) return before;
-  return [...inForce].filter(([, count]) => count > 0).map(([set]) => set);
+/** Items that are counted, and a number for the set of those that count: of other sets it is hardly ever equal. */
+function openCounted<T>() {
+  const counts = new Map<T, number>();
+  const marks = new Map<T, readonly [number, number]>();
+  let [high, low] = [0, 0];
+  const toggle = (item: T): void => {
+    const known = marks.get(item) ?? [mixed(2 * marks.size) & 0x1fffff, mixed(2 * marks.size + 1)];
+    marks.set(item, known);
+    high ^= known[0];
+    low ^= known[1];
+  };
+  return {
+    add(item: T, by: 1 | -1): void {
+      const before = counts.get(item) ?? 0;
+      if (before + by === 0) counts.delete(item);
+      else counts.set(item, before + by);
+      if (before === 0 || before + by === 0) toggle(item);
+    },
+    items: (): T[] => [...counts.keys()],
+    isEqual: (items: readonly T[]): boolean =>
+      items.length === counts.size && items.every((item) => counts.has(item)),
+    mark: (): number => high * 2 ** 32 + (low >>> 0),
+  };
+}
+
+/** A number from which the sum of others cannot be seen: the finalizer of MurmurHash3. */
+function mixed(number: number): number {
+  const first = Math.imul(number ^ (number >>> 16) ^ 0x9e3779b9, 0x85ebca6b);
+  const second = Math.imul(first ^ (first >>> 13), 0xc2b2ae35);
+  return second ^ (second >>> 16);
 }
 
 function placesOf(blocks: readonly Block[]): Place[] {

@@ -1,9 +1,10 @@
 // Peers as terms: a rule's peer list under a canonical name, so that equal lists are one term.
 
+import { digestOf } from "../base/digest.ts";
 import type { Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { follow } from "../base/versioned-map.ts";
-import { type Cluster, type ContainerPort, isSelectable, type Pod, type Protocol } from "../model/cluster.ts";
+import { type Cluster, isSelectable, type Pod, type Protocol } from "../model/cluster.ts";
 import { exceptionsOf, type Peer } from "../model/network-policy.ts";
 import { selectorText } from "../model/selector.ts";
 
@@ -34,10 +35,21 @@ type MatchingPeer = Exclude<Peer, { readonly kind: "nothing" }>;
 
 export function peerSetOf(all: "anyone" | readonly Peer[], namespace: string): PeerSet {
   if (all === "anyone") return { key: "anyone", namespace, peers: "anyone" };
+  const known = peerSets(all).get(namespace);
+  if (known !== undefined) return known;
   const peers = all.filter((peer) => peer.kind !== "nothing");
-  const key = JSON.stringify(peers.map((peer) => peerKey(peer, namespace)).sort());
-  return { key, namespace, peers };
+  const text = JSON.stringify(peers.map((peer) => peerKey(peer, namespace)).sort());
+  const key = text.length <= KEY_MAX ? text : digestOf(text);
+  const set = { key, namespace, peers };
+  peerSets(all).set(namespace, set);
+  return set;
 }
+
+/** The length of a key, which many terms have in theirs. No text of peers looks like a digest. */
+const KEY_MAX = 256;
+
+/** By the policy's namespace: most lists of peers are those of one rule. */
+const peerSets = memo((_: readonly Peer[]) => new Map<string, PeerSet>());
 
 export function termOf(set: PeerSet, resolves: Resolution | undefined): Term {
   if (resolves === undefined) return { key: set.key, set, resolves };
@@ -52,11 +64,18 @@ function peerKey(peer: MatchingPeer, namespace: string): string {
   return JSON.stringify([...where, selectorText(peer.pods)]);
 }
 
-export function declares(pod: { readonly ports: readonly ContainerPort[] }, wanted: Resolution): boolean {
-  return pod.ports.some(
-    (port) => port.name === wanted.name && port.protocol === wanted.protocol && port.port === wanted.port,
-  );
-}
+/** Equal for equal port names with equal numbers. */
+export const resolutionText = ({ name, protocol, port }: Resolution): string => `${protocol} ${port} ${name}`;
+
+/** The port names that a pod declares, as `resolutionText`, each once. */
+export const resolutionsOf = memo(
+  (ports: Pod["ports"]): ReadonlySet<string> =>
+    new Set(
+      ports.flatMap(({ name, protocol, port }) =>
+        name === undefined ? [] : resolutionText({ name, protocol, port }),
+      ),
+    ),
+);
 
 /** Equal ports have equal texts. */
 export const portsText = memo((ports: Pod["ports"]) =>

@@ -1,6 +1,9 @@
 // Workloads: pods of one namespace with equal labels and ports, and the terms that match them; and the identities of addresses that
 // follow. The stage keeps its result: a pod that comes, goes or changes is a member of another workload and changes the entries of
-// its own addresses, and selectors are evaluated over workloads, not over pods.
+// its own addresses, and selectors are evaluated over workloads, not over pods; of new and changed rules only theirs.
+//
+// Selectors times workloads, and terms times identities, may be more than fits in memory. What that takes is counted, before or while it
+// is made; beyond the limit the stage keeps nothing and says which peer sets cause how much.
 
 import type { Address, Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
@@ -16,9 +19,17 @@ import {
   namespaceLabels,
   type Pod,
 } from "../model/cluster.ts";
-import { type Labels, matches, type Selector, selectorText } from "../model/selector.ts";
+import type { Labels } from "../model/selector.ts";
 import { anyOf, prefixSets, type TermSet } from "./identities.ts";
-import { blocksOf, declares, type PeerSet, portsText, type Term } from "./peer-selectors.ts";
+import { openPeerIndex, type PeerIndex, type Peers, type Selectable } from "./peer-index.ts";
+import {
+  blocksOf,
+  type PeerSet,
+  portsText,
+  resolutionsOf,
+  resolutionText,
+  type Term,
+} from "./peer-selectors.ts";
 
 /** Terms with their numbers: equal terms have equal numbers for as long as they exist. */
 export interface NumberedTerms {
@@ -47,6 +58,16 @@ export interface Classification extends Classified {
   readonly changed: ReadonlySet<string> | undefined;
   /** How many addresses have a set of terms; infinitely many where a prefix has it. */
   uses(content: string): number;
+  /** Set where there is too much to classify: then no address has any terms. */
+  readonly excess?: Matches;
+}
+
+/**
+ * What peer sets take, by their keys: one for each pod (those with equal labels once) to which a selector of the set is to be compared,
+ * one for each distinct list of peer sets that prefixes have with it, or one for each identity with a term of the set.
+ */
+export interface Matches {
+  readonly ofSets: ReadonlyMap<string, number>;
 }
 
 export const NO_TERMS: TermSet = { content: "", terms: [] };
@@ -57,30 +78,7 @@ export function classify(
   numbered: NumberedTerms,
   leftOut: ReadonlySet<string> = new Set(),
 ): Classification {
-  return openWorkloads()(cluster, numbered, leftOut);
-}
-
-/** A peer set, and the terms that are made of it. */
-interface Peers {
-  readonly index: number;
-  readonly set: PeerSet;
-  readonly terms: readonly { readonly term: Term; readonly number: number }[];
-}
-
-interface Selection {
-  readonly peers: Peers;
-  readonly pods: Selector;
-}
-
-/** Which peer sets may select pods of a namespace. */
-interface Selections {
-  readonly everyone: readonly Peers[];
-  readonly byNamespace: ReadonlyMap<string, readonly Selection[]>;
-  /** By the text of their namespace selector. */
-  readonly bySelector: readonly {
-    readonly namespaces: Selector;
-    readonly selections: readonly Selection[];
-  }[];
+  return openWorkloads()(cluster, numbered, { leftOut, capacity: Number.POSITIVE_INFINITY });
 }
 
 /** The peer sets that cover a prefix. */
@@ -93,28 +91,31 @@ interface Covering {
 
 /** What a run's terms give, before any pod. */
 interface Asked {
-  readonly selections: Selections;
-  /** Workloads that the same peer sets select share one set, by the numbers of these. */
-  readonly selected: Map<string, ReadonlySet<Peers>>;
+  /** By the key of the set; the same object as before where its terms are. */
+  readonly peers: ReadonlyMap<string, Peers>;
   readonly covering: PrefixTable<Covering>;
   readonly coverings: readonly Covering[];
   readonly cidrs: Classified["cidrs"];
+  readonly excess: Matches | undefined;
 }
 
 interface Workload {
   readonly namespace: string;
   readonly labels: Labels;
   readonly ports: Pod["ports"];
+  /** What the labels are is not known. */
+  readonly exceeds: boolean;
   readonly members: Set<Pod>;
-  /** Peer sets whose selectors match, and the numbers of the terms that match by selectors alone. */
-  selected: ReadonlySet<Peers>;
-  numbers: readonly number[];
+  /** The cost of evaluating it, as of `PeerIndex`. */
+  cost: number;
+  /** Peer sets whose selectors match, in the order of their ids; the same list for all workloads with the same ones. Undefined until known. */
+  selected: readonly Peers[] | undefined;
   /** The terms of its addresses, by what covers these: nearly always all are covered alike. */
   terms: { readonly covering: Covering | undefined; readonly set: TermSet } | undefined;
 }
 
 /** What the pods of a workload have in common. */
-type Common = Pick<Pod, "namespace" | "labels" | "ports">;
+type Common = Pick<Pod, "namespace" | "labels" | "ports"> & { readonly exceeds?: boolean };
 
 /**
  * Workloads by what their pods have in common: in a large cluster with labels that are different for each pod, texts of it would take
@@ -164,10 +165,15 @@ const hashOfLabels = memo((labels: Labels) =>
 
 const isSameCommon = (a: Common, b: Common): boolean =>
   a.namespace === b.namespace &&
+  (a.exceeds === true) === (b.exceeds === true) &&
   (a.labels === b.labels || sameEntries(a.labels, b.labels)) &&
   (a.ports === b.ports || portsText(a.ports) === portsText(b.ports));
 
 const FNV_BASIS = 0x811c9dc5;
+
+/** Hardly ever equal for other texts. */
+const digestOf = (text: string): number =>
+  (hashText(FNV_BASIS, text) >>> 0) * 2 ** 21 + (hashText(1, text) >>> 11);
 
 /** FNV-1a with 32 bits, over UTF-16 units. */
 function hashText(start: number, text: string): number {
@@ -182,78 +188,147 @@ const unselected = (): Workload => ({
   namespace: "",
   labels: new Map(),
   ports: [],
+  exceeds: false,
   members: new Set(),
-  selected: new Set(),
-  numbers: [],
+  cost: 0,
+  selected: NO_PEERS,
   terms: undefined,
 });
 
-/** `leftOut`: see `classify`. */
+const NO_PEERS: readonly Peers[] = [];
+
+export interface Limits {
+  /** Addresses that are treated as if no pod had them. */
+  readonly leftOut: ReadonlySet<string>;
+  /** Of `Matches`, for all sets together. */
+  readonly capacity: number;
+}
+
 export function openWorkloads(): (
   cluster: Cluster,
   numbered: NumberedTerms,
-  leftOut: ReadonlySet<string>,
+  limits: Limits,
 ) => Classification {
   let leftOut: ReadonlySet<string> = new Set();
   const workloads = openIndex();
   const inNamespace = new Map<string, Set<Workload>>();
   const nobody = unselected();
   const askedOf = openStage<Asked>();
+  const index = openPeerIndex();
+  let lists = openLists();
+  /** What evaluating all workloads costs. */
+  let cost = 0;
+  /** Workloads that are not evaluated yet. */
+  const fresh = new Set<Workload>();
   const counts = new Map<string, { readonly terms: TermSet; count: number }>();
-  const distinct = openDistinct();
+  /** The sizes of all sets in `counts`. */
+  let size = 0;
+  let distinct = openDistinct();
   let entries: ReadonlyMap<string, TermSet> = new Map();
   let cluster: Cluster = EMPTY_CLUSTER;
   let asked: Asked | undefined;
+  /** Whether the last run has found too much: then nothing of it is kept, but workloads and what they cost. */
+  let isBeyond = false;
   /** Contents that entries had or have since the last run, where the first came or the last went. */
   const renewed = new Set<string>();
 
+  const selectableOf = ({ namespace, labels, ports, exceeds }: Workload): Selectable => ({
+    namespace,
+    namespaceLabels: namespaceLabels(cluster, namespace),
+    labels: exceeds ? undefined : labels,
+    names: resolutionsOf(ports).size,
+  });
+  const costIn = (peers: PeerIndex, workload: Workload): number => peers.costOf(selectableOf(workload));
   const workloadOf = (pod: Pod): Workload => {
     if (!isSelectable(pod)) return nobody;
     const known = workloads.get(pod);
     if (known !== undefined) return known;
-    const { namespace, labels, ports } = pod;
-    const made = { ...unselected(), namespace, labels, ports };
+    const { namespace, labels, ports, exceeds = false } = pod;
+    const made = { ...unselected(), namespace, labels, ports, exceeds, selected: undefined };
+    made.cost = costIn(index, made);
+    cost += made.cost;
     workloads.add(made);
     const others = inNamespace.get(namespace);
     if (others === undefined) inNamespace.set(namespace, new Set([made]));
     else others.add(made);
-    evaluate(made);
+    fresh.add(made);
     return made;
   };
   const forget = (workload: Workload): void => {
+    cost -= workload.cost;
+    fresh.delete(workload);
     workloads.delete(workload);
     const others = inNamespace.get(workload.namespace);
     others?.delete(workload);
     if (others?.size === 0) inNamespace.delete(workload.namespace);
   };
-  /** Returns whether other terms match it than before. */
-  const evaluate = (workload: Workload): boolean => {
-    const selected = selectedBy(asked as Asked, cluster, workload);
-    const numbers = numbersIn(selected, workload);
-    const same = sameItems(workload.numbers, numbers);
-    workload.selected = selected;
-    workload.numbers = numbers;
+  const evaluate = (workload: Workload): void => {
+    workload.selected = lists.shared(index.matching(selectableOf(workload)));
     workload.terms = undefined;
-    return !same;
+  };
+  /** What the removal of some peer sets and the addition of others changes. Returns whether other sets select it than before. */
+  const update = (
+    workload: Workload,
+    { removed, ofAdded }: PeerChanges,
+    moved: ReadonlySet<Workload>,
+  ): boolean => {
+    const before = workload.selected;
+    if (before === undefined || moved.has(workload)) {
+      evaluate(workload);
+      return true;
+    }
+    const left = removed.size === 0 ? before : before.filter((each) => !removed.has(each));
+    // Their ids are greater than those of all before.
+    const more = ofAdded.matching(selectableOf(workload));
+    const isSame = more.length === 0 && left.length === before.length;
+    workload.selected = lists.shared(isSame ? before : [...left, ...more]);
+    workload.terms = undefined;
+    return !isSame;
+  };
+  /** Counts the costs anew, and keeps the index. Returns the workloads of namespaces that have changed. */
+  const chargeAll = (
+    { removed, ofRemoved, added, ofAdded }: PeerChanges,
+    namespaces: Iterable<{ readonly key: string }>,
+  ): Set<Workload> => {
+    const charge = (workload: Workload, by: number): void => {
+      workload.cost += by;
+      cost += by;
+    };
+    for (const each of removed) index.delete(each);
+    for (const each of added) index.add(each);
+    const moved = new Set<Workload>();
+    for (const { key } of namespaces)
+      for (const workload of inNamespace.get(key) ?? []) {
+        charge(workload, costIn(index, workload) - workload.cost);
+        moved.add(workload);
+      }
+    if (removed.size + added.length > 0)
+      for (const workload of workloads.values())
+        if (!moved.has(workload)) charge(workload, costIn(ofAdded, workload) - costIn(ofRemoved, workload));
+    return moved;
   };
   const termsAt = (workload: Workload, covering: Covering | undefined): TermSet => {
     if (workload.terms !== undefined && workload.terms.covering === covering) return workload.terms.set;
-    const set = setOf([
-      ...workload.numbers,
-      ...(covering?.peers ?? []).flatMap((each) =>
-        workload.selected.has(each) ? [] : numbersIn([each], workload),
-      ),
-    ]);
+    const selected = workload.selected as readonly Peers[];
+    const peers =
+      covering === undefined || covering.peers.length === 0
+        ? selected
+        : new Set([...selected, ...covering.peers]);
+    const made = setOf(numbersIn(peers, workload));
+    // Workloads with equal terms share them.
+    const known = counts.get(made.content)?.terms ?? covering?.terms;
+    const set = known?.content === made.content ? known : made;
     workload.terms = { covering, set };
     return set;
   };
-  /** Of one without an object two: it gets nothing that its last labels would allow, and not what they deny. */
+  /** Where the labels are not certain, several: it gets only what every one of them is allowed, and not what one is denied. */
   const setsOfPod = (pod: Pod, covering: Covering | undefined): readonly TermSet[] => {
     const own = termsAt(workloadOf(pod), covering);
+    if (pod.exceeds === true && isSelectable(pod)) return [termsAt(nobody, covering), own];
     if (pod.retained === undefined || !isSubject(pod)) return [own];
     // What only its ports would need has no terms.
-    const { namespace, labels } = pod;
-    const last = { ...unselected(), namespace, labels };
+    const { namespace, labels, exceeds = false } = pod;
+    const last = { ...unselected(), namespace, labels, exceeds };
     evaluate(last);
     return [own, termsAt(last, covering)];
   };
@@ -272,7 +347,11 @@ export function openWorkloads(): (
     known.count += by;
     if (known.count === 0) counts.delete(terms.content);
     else counts.set(terms.content, known);
-    if (known.count === 0 || (by === 1 && known.count === 1)) renewed.add(terms.content);
+    const isFirst = by === 1 && known.count === 1;
+    if (isFirst || known.count === 0) {
+      renewed.add(terms.content);
+      size += by * sizeOf(terms);
+    }
   };
   const join = (pods: ReadonlyMap<string, Pod>, before: ReadonlyMap<string, Pod>): void => {
     for (const { before: was, after: is } of changesBetween(before, pods)) {
@@ -282,40 +361,109 @@ export function openWorkloads(): (
       if (left?.members.size === 0) forget(left);
     }
   };
+  /** Keeps nothing that depends on terms. */
+  const drop = (): void => {
+    lists = openLists();
+    for (const workload of workloads.values()) {
+      workload.selected = undefined;
+      workload.terms = undefined;
+    }
+    nobody.terms = undefined;
+    fresh.clear();
+    counts.clear();
+    size = 0;
+    renewed.clear();
+    distinct = openDistinct();
+    entries = new Map();
+  };
+  /** What identities take, without keeping them. */
+  const identitiesTake = (texts: Iterable<string>, holders: Holders): Matches => {
+    const found = new Set<number>();
+    const ofTerms = new Map<number, number>();
+    for (const text of texts) {
+      const set = entryOf(holders, text);
+      if (set === undefined || found.has(digestOf(set.content))) continue;
+      found.add(digestOf(set.content));
+      for (const each of [set, ...(set.candidates ?? [])])
+        for (const term of each.terms) ofTerms.set(term, (ofTerms.get(term) ?? 0) + 1);
+      // Not kept for the workload either.
+      for (const pod of holders.get(text)?.pods ?? []) workloadOf(pod).terms = undefined;
+    }
+    const { peers } = asked as Asked;
+    return {
+      ofSets: new Map(
+        peers
+          .entries()
+          .map(([key, each]) => [
+            key,
+            numbersOfPeers(each).reduce((sum, number) => sum + (ofTerms.get(number) ?? 0), 0),
+          ]),
+      ),
+    };
+  };
 
-  return (next, numbered, without) => {
+  return (next, numbered, { leftOut: without, capacity }) => {
     const before = cluster;
     const last = asked;
+    const wasBeyond = isBeyond;
+    const isWhole = wasBeyond || last === undefined;
     cluster = next;
-    asked = askedOf([numbered.terms, numbered.termNumbers], () => askedBy(numbered));
+    asked = askedOf([numbered.terms, numbered.termNumbers, capacity], () =>
+      askedBy(numbered, { known: last?.peers ?? new Map(), capacity }),
+    );
     const { covering, cidrs } = asked;
     const touched = changedHolders(before, next);
     for (const text of leftOut.symmetricDifference(without)) touched.add(text);
     leftOut = new Set(without);
-    const all = new Set<Workload>();
-    if (last !== asked) {
-      nobody.terms = undefined;
-      for (const workload of workloads.values()) if (evaluate(workload)) all.add(workload);
-    } else
-      for (const { key } of changesBetween(before.namespaces, next.namespaces))
-        for (const workload of inNamespace.get(key) ?? []) if (evaluate(workload)) all.add(workload);
+    const holders = holdersOf(next);
+    const changes = last === asked ? NO_CHANGES : changesOfPeers(last?.peers ?? new Map(), asked.peers);
+    const moved = chargeAll(changes, changesBetween(before.namespaces, next.namespaces));
     join(next.pods, before.pods);
+    const beyond = (excess: Matches): Classification => {
+      drop();
+      isBeyond = true;
+      return {
+        ...NOTHING_CLASSIFIED,
+        holders: leftOut.size === 0 ? holders : withoutSome(holders, leftOut),
+        changed: wasBeyond ? touched : undefined,
+        excess,
+      };
+    };
+    if (asked.excess !== undefined) return beyond(asked.excess);
+    if (cost > capacity) return beyond(costsBySet(index.costs(workloads.values().map(selectableOf))));
+    const all = new Set<Workload>();
+    if (isWhole || last !== asked) {
+      lists = openLists();
+      nobody.terms = undefined;
+      for (const workload of workloads.values()) if (update(workload, changes, moved)) all.add(workload);
+    } else
+      for (const workload of moved.union(fresh)) {
+        evaluate(workload);
+        all.add(workload);
+      }
+    fresh.clear();
     for (const { members } of all)
       for (const { ips } of members) for (const { text } of ips) touched.add(text);
     // An address may be a pod's by this node's evidence alone.
     const isOther = last !== asked || before.namespaces !== next.namespaces;
     if (all.size > 0 || isOther) for (const text of next.ownership?.held.keys() ?? []) touched.add(text);
-    const holders = holdersOf(next);
-    const blocks = last === undefined ? [] : changedCoverings(last, asked);
+    const blocks = isWhole ? [] : changedCoverings(last, asked);
     if (blocks.length > 0) for (const text of addressesInside(next, blocks)) touched.add(text);
+    const texts = isWhole ? new Set(addressesOf(next).map(({ text }) => text)) : touched;
+    // What was too much before probably still is: it is counted first.
+    const takes = wasBeyond ? identitiesTake(texts, holders) : undefined;
+    if (takes !== undefined && sumOf(takes) > capacity) return beyond(takes);
     const patch = new Map<string, TermSet | undefined>();
-    for (const text of touched) {
+    for (const text of texts) {
       const [was, is] = [entries.get(text), entryOf(holders, text)];
       if (was?.content === is?.content) continue;
       patch.set(text, is);
       count(is, 1);
       count(was, -1);
+      if (size > capacity)
+        return beyond(identitiesTake(new Set(addressesOf(next).map((each) => each.text)), holders));
     }
+    isBeyond = false;
     entries = patched(entries, patch);
     const addresses = entries;
     return {
@@ -326,9 +474,71 @@ export function openWorkloads(): (
       holders: leftOut.size === 0 ? holders : withoutSome(holders, leftOut),
       uses: (content) =>
         contentsOf(cidrs).has(content) ? Number.POSITIVE_INFINITY : (counts.get(content)?.count ?? 0),
-      changed: last === undefined || blocks.length > 0 ? undefined : touched,
+      changed: isWhole || blocks.length > 0 ? undefined : touched,
     };
   };
+}
+
+const NOTHING_CLASSIFIED: Omit<Classification, "holders" | "changed"> = {
+  addresses: new Map(),
+  cidrs: new Map(),
+  termSets: new Map(),
+  termsOf: () => NO_TERMS,
+  uses: () => 0,
+};
+
+const sizeOf = ({ terms, candidates = [] }: TermSet): number =>
+  candidates.reduce((sum, each) => sum + each.terms.length, terms.length);
+
+const sumOf = ({ ofSets }: Matches): number => ofSets.values().reduce((sum, of) => sum + of, 0);
+
+const costsBySet = (costs: ReadonlyMap<Peers, number>): Matches => ({
+  ofSets: new Map(costs.entries().map(([{ set }, of]) => [set.key, of])),
+});
+
+/** Lists of peer sets by content, so that equal ones are kept once. */
+function openLists() {
+  const byHash = new Map<number, readonly Peers[][]>();
+  return {
+    shared(list: readonly Peers[]): readonly Peers[] {
+      if (list.length === 0) return NO_PEERS;
+      const hash = list.reduce((sum, { id }) => Math.imul(sum ^ id, 0x01000193), FNV_BASIS);
+      const there = byHash.get(hash) ?? [];
+      const known = there.find((each) => sameItems(each, list));
+      if (known === undefined) byHash.set(hash, [...there, list as Peers[]]);
+      return known ?? list;
+    },
+  };
+}
+
+interface PeerChanges {
+  readonly removed: ReadonlySet<Peers>;
+  readonly ofRemoved: PeerIndex;
+  readonly added: readonly Peers[];
+  readonly ofAdded: PeerIndex;
+}
+
+const NO_CHANGES: PeerChanges = {
+  removed: new Set(),
+  ofRemoved: openPeerIndex(),
+  added: [],
+  ofAdded: openPeerIndex(),
+};
+
+function changesOfPeers(before: ReadonlyMap<string, Peers>, after: ReadonlyMap<string, Peers>): PeerChanges {
+  const changes = [...changesBetween(before, after)].filter((each) => each.before !== each.after);
+  const removed = changes.flatMap((each) => each.before ?? []);
+  const added = changes.flatMap((each) => each.after ?? []);
+  const [ofRemoved, ofAdded] = [openPeerIndex(), openPeerIndex()];
+  for (const each of removed) ofRemoved.add(each);
+  for (const each of added) ofAdded.add(each);
+  return { removed: new Set(removed), ofRemoved, added, ofAdded };
+}
+
+function* addressesOf(cluster: Cluster): Generator<Address, undefined> {
+  for (const { ips } of cluster.pods.values()) yield* ips;
+  for (const { address } of cluster.ownership?.held.values() ?? []) yield address;
+  return undefined;
 }
 
 const withoutSome = (holders: Holders, leftOut: ReadonlySet<string>): Holders => ({
@@ -376,98 +586,83 @@ function setOf(numbers: readonly number[]): TermSet {
   return { content: terms.join(","), terms };
 }
 
-/** The numbers of the terms of these peer sets for pods of a workload, sorted. */
-function numbersIn(sets: Iterable<Peers>, { namespace, ports }: Workload): number[] {
+/** The numbers of the terms of these peer sets for pods of a workload. */
+function numbersIn(sets: Iterable<Peers>, { ports, exceeds }: Workload): number[] {
+  const declared = resolutionsOf(ports);
   const numbers: number[] = [];
-  for (const { terms } of sets)
-    for (const { term, number } of terms)
-      if (term.resolves === undefined || (namespace !== "" && declares({ ports }, term.resolves)))
-        numbers.push(number);
-  return numbers.sort((a, b) => a - b);
+  for (const each of sets) {
+    if (exceeds) numbers.push(...numbersOfPeers(each));
+    else {
+      const { plain, resolving } = each;
+      if (plain !== undefined) numbers.push(plain);
+      if (resolving.size > 0) for (const text of declared) numbers.push(...numberAt(resolving, text));
+    }
+  }
+  return numbers;
 }
 
-function selectedBy(
-  { selections: { everyone, byNamespace, bySelector }, selected: kept }: Asked,
-  cluster: Cluster,
-  { namespace, labels }: Workload,
-): ReadonlySet<Peers> {
-  const selected = new Set(everyone);
-  const select = (selections: readonly Selection[]): void => {
-    for (const { peers, pods } of selections) if (matches(pods, labels)) selected.add(peers);
-  };
-  select(byNamespace.get(namespace) ?? []);
-  const own = namespaceLabels(cluster, namespace);
-  for (const { namespaces, selections } of bySelector) if (matches(namespaces, own)) select(selections);
-  const key = [...selected].map(({ index }) => index).join(",");
-  const known = kept.get(key) ?? selected;
-  if (known === selected) kept.set(key, selected);
-  return known;
-}
+const numberAt = (numbers: Peers["resolving"], text: string): readonly number[] => {
+  const found = numbers.get(text);
+  return found === undefined ? [] : [found];
+};
 
-function askedBy({ terms, termNumbers }: NumberedTerms): Asked {
-  const bySet = Map.groupBy(terms, ({ set }) => set.key);
-  const peers = [...bySet.values()].map(
-    (own, index): Peers => ({
-      index,
-      set: (own[0] as Term).set,
-      terms: own.map((term) => ({ term, number: termNumbers.get(term.key) as number })),
-    }),
+const numbersOfPeers = ({ plain, resolving }: Peers): readonly number[] => [
+  ...(plain === undefined ? [] : [plain]),
+  ...resolving.values(),
+];
+
+/** `known`: the peer sets of the last run. */
+function askedBy(
+  { terms, termNumbers }: NumberedTerms,
+  { known, capacity }: { readonly known: Asked["peers"]; readonly capacity: number },
+): Asked {
+  const peers = new Map(
+    Map.groupBy(terms, ({ set }) => set.key)
+      .entries()
+      .map(([key, own]) => [key, peersOf(own, termNumbers, known.get(key))]),
   );
-  const bySetKey = new Map(peers.map((each) => [each.set.key, each]));
-  // Most prefixes are covered by the same few sets: what follows from these is kept once.
-  const known = new Map<string, Omit<Covering, "cidr">>();
-  const coveredBy = (sets: readonly PeerSet[]): Omit<Covering, "cidr"> => {
-    const own = sets.map((set) => bySetKey.get(set.key) as Peers);
-    const key = own.map(({ index }) => index).join(",");
-    const found = known.get(key);
-    if (found !== undefined) return found;
-    const plain = own.flatMap((each) => each.terms.filter(({ term }) => term.resolves === undefined));
-    const covered = { peers: own, terms: setOf(plain.map(({ number }) => number)) };
-    known.set(key, covered);
-    return covered;
-  };
-  const coverings = prefixSets(blocksOf(peers.map(({ set }) => set))).map(({ cidr, sets }): Covering => {
-    const { peers: own, terms: numbers } = coveredBy(sets);
-    return { cidr, peers: own, terms: numbers };
+  const { prefixes, uses } = prefixSets(blocksOf(peers.values().map(({ set }) => set)), capacity);
+  const ofSets = (): Matches["ofSets"] => new Map(uses.entries().map(([{ key }, of]) => [key, of]));
+  // Prefixes that are covered by the same sets have the same list of these.
+  const coveredBy = memo((sets: readonly PeerSet[]): Omit<Covering, "cidr"> => {
+    const own = sets.map((set) => peers.get(set.key) as Peers);
+    return { peers: own, terms: setOf(own.flatMap(({ plain }) => plain ?? [])) };
   });
+  const coverings = (prefixes ?? []).map(({ cidr, sets }): Covering => ({ cidr, ...coveredBy(sets) }));
   return {
-    selections: selectionsOf(peers),
-    selected: new Map(),
+    peers,
     coverings,
     covering: prefixTable(coverings.map((each) => [each.cidr, each] as const)),
     cidrs: new Map(coverings.map(({ cidr, terms: set }) => [cidr.text, { cidr, terms: set }])),
+    excess: prefixes === undefined ? { ofSets: ofSets() } : undefined,
   };
 }
 
-function selectionsOf(all: readonly Peers[]): Selections {
-  const everyone: Peers[] = [];
-  const byNamespace = new Map<string, Selection[]>();
-  const bySelector = new Map<string, { readonly namespaces: Selector; readonly selections: Selection[] }>();
-  for (const peers of all) {
-    const { set } = peers;
-    if (set.peers === "anyone") everyone.push(peers);
-    else
-      for (const peer of set.peers) {
-        if (peer.kind === "block") continue;
-        const selection = { peers, pods: peer.pods };
-        if (peer.namespaces === undefined) {
-          const known = byNamespace.get(set.namespace);
-          if (known === undefined) byNamespace.set(set.namespace, [selection]);
-          else known.push(selection);
-          continue;
-        }
-        const text = selectorText(peer.namespaces);
-        const known = bySelector.get(text) ?? { namespaces: peer.namespaces, selections: [] };
-        bySelector.set(text, known);
-        known.selections.push(selection);
-      }
+let lastId = 0;
+
+/** Of the terms of one peer set: as before where nothing has changed. */
+function peersOf(
+  terms: readonly Term[],
+  termNumbers: NumberedTerms["termNumbers"],
+  before: Peers | undefined,
+): Peers {
+  const { set } = terms[0] as Term;
+  let plain: number | undefined;
+  const resolving = new Map<string, number>();
+  for (const { key, resolves } of terms) {
+    const number = termNumbers.get(key) as number;
+    if (resolves === undefined) plain = number;
+    else resolving.set(resolutionText(resolves), number);
   }
-  return { everyone, byNamespace, bySelector: [...bySelector.values()] };
+  if (before !== undefined && before.plain === plain && sameEntries(before.resolving, resolving))
+    return before;
+  lastId += 1;
+  return { id: lastId, set, plain, resolving };
 }
 
 /** Prefixes that are covered by other terms than before, or cover others. */
-function changedCoverings(before: Asked, after: Asked): readonly Covering[] {
-  if (before === after) return [];
+function changedCoverings(before: Asked | undefined, after: Asked): readonly Covering[] {
+  if (before === undefined || before === after) return [];
   const known = new Map(before.coverings.map((each) => [each.cidr.text, each]));
   const changed: Covering[] = [];
   for (const each of after.coverings) {
@@ -481,7 +676,7 @@ function changedCoverings(before: Asked, after: Asked): readonly Covering[] {
 /** Of all terms that may match an address there: those with a port name, too. */
 const numbersText = memo((peers: Covering["peers"]): string =>
   peers
-    .flatMap(({ terms }) => terms.map(({ number }) => number))
+    .flatMap(numbersOfPeers)
     .sort((a, b) => a - b)
     .join(","),
 );

@@ -41,7 +41,7 @@ import {
 } from "./rule-limits.ts";
 
 /** The sizes of tables, and limits that keep a compile within some seconds and some hundred megabytes. */
-export const CAPACITIES = { ...LIMITS, ranges: 524_288, bits: 1_048_576 } as const;
+export const CAPACITIES = { ...LIMITS, matches: 1_048_576, ranges: 524_288, bits: 1_048_576 } as const;
 
 export type Capacities = { readonly [limit in keyof typeof CAPACITIES]: number };
 
@@ -83,7 +83,11 @@ export function contentsThatFit(
   for (let count = 0; ; count += 1) {
     const step = steps[count] ?? { stages: openDraftStages(), cut: openStage<Cut | undefined>() };
     steps[count] = step;
-    const draft = step.stages.draft({ cluster: enforced, locals, previous }, restrictions);
+    const draft = step.stages.draft(
+      { cluster: enforced, locals, previous },
+      restrictions,
+      capacities.matches,
+    );
     const situation = {
       locals,
       capacities,
@@ -136,6 +140,7 @@ interface Situation {
 /** What to leave out next; undefined if everything fits. Each step leaves out something that was not left out before. */
 function nextCut(contents: Draft, situation: Situation): Cut | undefined {
   const { locals, capacities } = situation;
+  if (contents.excess !== undefined) return cutRules(contents, "matches", situation);
   for (const limit of ["policies", "domains", "names"] as const) {
     const cut = cutNames(contents, limit, situation);
     if (cut !== undefined) return cut;
@@ -309,6 +314,7 @@ const capacityOf = (capacities: Capacities, limit: RuleLimit): number =>
   limit === "cidrs4" || limit === "cidrs6" ? capacities.cidrs : capacities[limit];
 
 const LIMITED: { readonly [limit in RuleLimit]: Limited } = {
+  matches: "matches of selectors and prefixes",
   cidrs4: "IPv4 prefixes",
   cidrs6: "IPv6 prefixes",
   identities: "identities",
@@ -329,12 +335,23 @@ const SOFT: ReadonlySet<RuleLimit> = new Set(["ranges", "bits"]);
  * checked before rows are known: then there is no plan.
  */
 function cutRules(contents: Worked, limit: RuleLimit, situation: Situation): Cut | undefined {
-  const { sides, policies, terms, termNumbers, termSets, byTerm, senders, classified } = contents;
+  const { sides, policies, terms, termNumbers, termSets, byTerm, senders, classified, excess } = contents;
   const { capacities, restrictions, keep } = situation;
   const plan = "plan" in contents ? contents.plan : undefined;
   const unguarded = [...restrictions.unguarded].sort().join(" ");
   const without = [...situation.nameless].sort().join(" ");
-  const own = [sides, policies, terms, termNumbers, termSets, byTerm, senders, classified.cidrs, plan];
+  const own = [
+    sides,
+    policies,
+    terms,
+    termNumbers,
+    termSets,
+    byTerm,
+    senders,
+    classified.cidrs,
+    plan,
+    excess,
+  ];
   return keep([...own, limit, ...Object.values(capacities), unguarded, without], () =>
     cutFrom(contents, limit, situation),
   );

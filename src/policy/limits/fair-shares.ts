@@ -30,6 +30,7 @@ export function beyond<T>(
 
 /** The readable name of what is limited. */
 export type Limited =
+  | "matches of selectors and prefixes"
   | "port classes"
   | "port sets"
   | "port ranges for peers"
@@ -85,6 +86,8 @@ export const excessProblems = (all: readonly Excess[]): Problem[] =>
   });
 
 const FIXES: { readonly [limit in Limited]: string } = {
+  "matches of selectors and prefixes":
+    "let more rules have the same peers, name labels with their values in selectors, and fewer overlapping prefixes",
   "port classes": "name fewer distinct ports, or ranges of them",
   "port sets": "let more rules and peers have the same ports",
   "port ranges for peers": "name fewer ports in rules with many peers, or ranges of them",

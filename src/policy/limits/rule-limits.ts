@@ -27,10 +27,18 @@ export interface LiveRule {
 }
 
 /**
- * What rules consume: entries of tables, and the time and memory of a compile. `ranges` are the port ranges of all rules, each once for
- * every term set that its peers are in; `bits` are the classes of all rows.
+ * What rules consume: entries of tables, and the time and memory of a compile. `matches` are those of the classification; `ranges` the
+ * port ranges of all rules, each once for every term set that its peers are in; `bits` the classes of all rows.
  */
-export type RuleLimit = "ranges" | "rows" | "classes" | "bits" | "identities" | "cidrs4" | "cidrs6";
+export type RuleLimit =
+  | "matches"
+  | "ranges"
+  | "rows"
+  | "classes"
+  | "bits"
+  | "identities"
+  | "cidrs4"
+  | "cidrs6";
 
 /** What is limited before and after computing what each policy allows each term set. */
 export type Worked = Draft | Contents;
@@ -80,6 +88,8 @@ export function usageOf(contents: Worked): Usage {
     const isKept = (source: string): boolean =>
       namespaceOf.get(source) !== namespace || (ranks.get(source) as number) < kept;
     switch (limit) {
+      case "matches":
+        return places.matches(namespace, kept);
       case "ranges":
       case "rows":
       case "bits":
@@ -319,6 +329,7 @@ function originsOf(sides: readonly LiveSide[]): Origins {
 }
 
 interface Places {
+  matches(namespace: string, kept: number): number;
   prefixes(family: Family, namespace: string, kept: number): number;
   identities(namespace: string, kept: number): number;
 }
@@ -373,7 +384,15 @@ function placesOf({ contents, namespaceOf, ranks, origins }: Facts): Places {
     memo.set(namespace, made);
     return made;
   };
+  // What several namespaces name is there once: it is charged to all of them in equal parts.
+  const parts = matchesByOwner({ contents, origins, namespaceOf });
   return {
+    matches: (namespace, kept) =>
+      (parts.get(namespace) ?? []).reduce(
+        (sum, { sources, part }) =>
+          (lowest(sources, namespace) ?? Number.POSITIVE_INFINITY) < kept ? sum + part : sum,
+        0,
+      ),
     prefixes: (family, namespace, kept) =>
       placesOfNamespace(namespace).ranksOfPrefixes[family].filter((rank) => rank < kept).length,
     identities(namespace, kept) {
@@ -389,6 +408,27 @@ function placesOf({ contents, namespaceOf, ranks, origins }: Facts): Places {
       return found.size;
     },
   };
+}
+
+/** By namespace, the peer sets that its rules name, with its part of what they take. */
+function matchesByOwner({
+  contents: { excess, terms },
+  origins,
+  namespaceOf,
+}: Pick<Facts, "contents" | "origins" | "namespaceOf">) {
+  const parts = new Map<string, { readonly sources: ReadonlySet<string>; readonly part: number }[]>();
+  if (excess === undefined) return parts;
+  for (const [key, own] of Map.groupBy(terms, ({ set }) => set.key)) {
+    const sources = new Set(own.flatMap((term) => [...(origins.terms.get(term.key) ?? [])]));
+    const owners = new Set([...sources].flatMap((source) => namespaceOf.get(source) ?? []));
+    const part = Math.ceil((excess.ofSets.get(key) ?? 0) / owners.size);
+    for (const owner of part === 0 ? [] : owners) {
+      const there = parts.get(owner);
+      if (there === undefined) parts.set(owner, [{ sources, part }]);
+      else there.push({ sources, part });
+    }
+  }
+  return parts;
 }
 
 interface PlacesOfNamespace {

@@ -66,6 +66,7 @@ const capacities: fc.Arbitrary<Capacities> = fc
     classes: fc.nat({ max: 8 }),
     identities: fc.nat({ max: 8 }),
     cidrs: fc.nat({ max: 5 }),
+    matches: fc.oneof(fc.constant(1_000), fc.nat({ max: 60 })),
     ranges: fc.oneof(fc.constant(1_000), fc.nat({ max: 20 })),
     bits: fc.oneof(fc.constant(1_000), fc.nat({ max: 20 })),
   })
@@ -186,6 +187,7 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
         serviceGroups: fc.nat({ max: 3 }),
         addresses: fc.nat({ max: 8 }),
         identities: fc.nat({ max: 8 }),
+        matches: fc.oneof(fc.constant(1_000), fc.nat({ max: 60 })),
       })
       .map((few) => ({ ...CAPACITIES, ...few }));
     let cut = 0;

@@ -76,6 +76,16 @@ const toApp = (name: string): Rule => ({
   ],
   ports: "all",
 });
+const notOfApp = (name: string): Rule => ({
+  peers: [
+    {
+      kind: "pods",
+      namespaces: { requirements: [] },
+      pods: { requirements: [{ operator: "NotIn", key: "app", values: [name] }] },
+    },
+  ],
+  ports: "all",
+});
 const APPS = ["u", "v", "w", "x", "y", "z"];
 const backends = APPS.map((name, index) => ({
   ...named("greedy", name, 200 + index),
@@ -87,6 +97,11 @@ const services = new Map(
 
 /** Every limit has to have one. */
 const SCENARIOS: Readonly<Record<Name, Scenario>> = {
+  matches: {
+    row: "matches of selectors and prefixes",
+    ...{ limit: 12, text: "matches of selectors and prefixes", losers: /^NetworkPolicy greedy\/policy$/ },
+    greedy: { pods: crowd(6), rules: APPS.map(notOfApp) },
+  },
   classes: {
     row: "port classes",
     ...{
