@@ -2,6 +2,7 @@
 // repaired. The kernel sends no notification when a link is detached or a pin removed, so this is a poll.
 
 import { statSync } from "node:fs";
+import { append } from "../base/append.ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Fault } from "../datapath/attachments.ts";
@@ -110,12 +111,15 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
     for (const ifindex of new Set(detached.map((fault) => fault.ifindex))) {
       if (closed) return [];
       try {
-        attached.push(...(await kernel.attachments.repair(ifindex)));
+        append(attached, await kernel.attachments.repair(ifindex));
       } catch (error) {
         if (codeOf(error) === "ENODEV") continue;
         const where = detached.filter((fault) => fault.ifindex === ifindex);
-        left.push(...where);
-        found.push(...where.map((fault) => detachedProblem(fault, interfaceText(ifindex), messageOf(error))));
+        append(left, where);
+        append(
+          found,
+          where.map((fault) => detachedProblem(fault, interfaceText(ifindex), messageOf(error))),
+        );
       }
     }
     // All interfaces are filtered first: this reads the whole flow table.
@@ -157,7 +161,10 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
     if (closed) return;
     const found = pins();
     try {
-      if (!closed) found.push(...(await attachments()), ...generation());
+      if (!closed) {
+        append(found, await attachments());
+        append(found, generation());
+      }
     } catch (error) {
       found.push({
         severity: "error",

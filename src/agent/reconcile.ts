@@ -1,5 +1,6 @@
 // One reconciliation: applies a snapshot of the source, or keeps the last state and reports why.
 
+import { append } from "../base/append.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { compactVersion } from "../base/versioned-map.ts";
@@ -224,8 +225,8 @@ async function bringIntoForce(
 ): Promise<boolean> {
   const resolved = interfaces.resolve(reading.cluster, claims);
   const { cluster } = resolved;
-  problems.push(...resolved.problems);
-  problems.push(...addressProblems(cluster));
+  append(problems, resolved.problems);
+  append(problems, addressProblems(cluster));
   const begun = performance.now();
   const { surroundings = NO_SURROUNDINGS } = resolved;
   const previous = progress.numbering;
@@ -271,8 +272,9 @@ async function bringIntoForce(
   if (gone.length === 0 && failed.size === 0) progress.attachments = attachmentsOn(resolved.links, attached);
   env.meter?.took("apply", seconds.apply);
   env.meter?.took("attach", seconds.attach);
-  problems.push(...refusalProblems(resolved.found, attached), ...attachProblems(resolved.found, failed));
-  problems.push(...excessProblems(compiled.excesses));
+  append(problems, refusalProblems(resolved.found, attached));
+  append(problems, attachProblems(resolved.found, failed));
+  append(problems, excessProblems(compiled.excesses));
   const first = progress.force === undefined;
   progress.held = settledState(compiled.state);
   progress.numbering = compiled.numbering;

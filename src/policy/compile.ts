@@ -10,6 +10,7 @@
 //
 // Each stage keeps its result and runs again only if its input has changed; an unchanged input is the same object.
 
+import { append } from "../base/append.ts";
 import { present } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import { type Address, addressBits, cidrOf, compareAddresses, FAMILIES, type Family } from "../base/ip.ts";
@@ -346,7 +347,7 @@ function sourcesOfAll(
         texts.filter((text) => cut.get(ifindex)?.has(text) !== true),
       ]),
     );
-    excesses.push(...more);
+    append(excesses, more);
   }
   return { sources, excesses };
 }

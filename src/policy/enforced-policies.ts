@@ -112,6 +112,7 @@ export interface DraftInput {
 
 /** The stages from subjects to policies and term sets. They keep their results: what has not changed is not computed again. */
 export interface DraftStages {
+  sides(input: Pick<DraftInput, "cluster" | "locals">): readonly EndpointSides[];
   /** `matches`: how much may be classified, in all. */
   draft(input: DraftInput, restrictions?: Restrictions, matches?: number): Draft;
   /** Computes what each policy allows each term set. */
@@ -143,6 +144,7 @@ export function openDraftStages(): DraftStages {
   const plans = openPlan();
   const classified = openStage<Contents["classes"]>();
   return {
+    sides: ({ cluster, locals }) => subjects(cluster, locals),
     draft(
       { cluster, locals, previous },
       restrictions = NOTHING_LEFT_OUT,

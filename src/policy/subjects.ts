@@ -1,6 +1,8 @@
 // The policies that select each endpoint of this node, and their rules as clauses over terms.
 
+import { append } from "../base/append.ts";
 import { present } from "../base/assert.ts";
+import { digestOf } from "../base/digest.ts";
 import type { Direction } from "../base/direction.ts";
 import { memo } from "../base/memo.ts";
 import { sameItems } from "../base/stage.ts";
@@ -39,7 +41,10 @@ export interface Side {
   /** Whether only what `clauses` allow may pass, but for what `tiers` decide; else everything may. */
   readonly isolated: boolean;
   readonly policies: readonly Policy[];
+  /** Made when they are first asked for: there may be too many. */
   readonly clauses: readonly Clause[];
+  /** What the clauses take: see `sizeOfRule`. */
+  readonly size: number;
   /** The cluster policies before and after these; absent if none has rules for the pod. */
   readonly tiers?: Tiers;
   /** None of the policies is enforced: what they deny passes, and is reported. */
@@ -122,14 +127,17 @@ export function sideOfAll(cluster: Cluster, pods: readonly Pod[], direction: Dir
   const policies = new Map(
     candidates.flatMap((side) => side.policies.map((policy) => [keyOf(policy), policy])),
   );
-  return {
-    direction,
-    isolated: candidates.some(({ isolated }) => isolated),
-    policies: [...policies].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, policy]) => policy),
-    clauses: candidates.flatMap(({ clauses }) => clauses),
-    audit: enforced.length === 0,
-    candidates,
-  };
+  return lazySide(
+    {
+      direction,
+      isolated: candidates.some(({ isolated }) => isolated),
+      policies: [...policies].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, policy]) => policy),
+      size: candidates.reduce((sum, { size }) => sum + size, 0),
+      audit: enforced.length === 0,
+      candidates,
+    },
+    () => candidates.flatMap(({ clauses }) => clauses),
+  );
 }
 
 /** The cluster policies of a side, and of its candidates. */
@@ -160,6 +168,7 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
     isolated: true,
     policies: [],
     clauses: [],
+    size: 0,
     audit: isOpened(cluster, pod),
   };
   // An unknown pod is isolated without any policy, and so is one about which too little is still known.
@@ -172,41 +181,113 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
   if (owner === undefined) return undefined;
   // Pods with the same policies share a side, unless port names have other numbers on them.
   const isNamed = direction === "ingress" && policies.some(namesPorts);
-  const named = direction === "egress" ? policies.flatMap(egressPortNames) : [];
-  const numbers = named.map(({ name, protocol }) => numbersOf(cluster, name, protocol).join(","));
+  const numbers = direction === "egress" ? numbersOfNames(cluster, policies) : NO_NUMBERS;
   const key = [
     direction,
     audit,
     isNamed ? portsText(pod.ports) : "",
     ...policies.map(keyOf),
-    ...numbers,
+    ...[...numbers].map(([name, of]) => `${name} ${of.join(",")}`),
   ].join("\n");
+  const kept = key.length <= KEY_MAX ? key : digestOf(key);
   const shared = sidesFrom(owner);
-  const known = shared.get(key);
+  const known = shared.get(kept);
   if (known !== undefined && known.tiers === tiers && sameItems(known.policies, policies)) return known;
-  const clauses = policies.flatMap((policy) =>
-    policy.rules[direction].flatMap((rule, index) => {
-      if (rule.peers !== "anyone" && rule.peers.every(({ kind }) => kind === "nothing")) return [];
-      const source = ruleSource(policy, direction, index);
-      return ruleClauses({
-        cluster,
-        pod,
-        direction,
-        rule,
-        set: peerSetOf(rule.peers, policy.namespace),
-        source,
-      });
-    }),
+  const side = lazySide(
+    {
+      ...{ direction, isolated: policies.length > 0, policies, audit, ...(tiers && { tiers }) },
+      size: policies.reduce((sum, policy) => sum + sizeOfPolicy(policy, direction, numbers), 0),
+    },
+    () => policies.flatMap((policy) => policyClauses(policy, { pod, direction, numbers })),
   );
-  const isolated = policies.length > 0;
-  const side = { direction, isolated, policies, clauses, audit, ...(tiers && { tiers }) };
   // Port names whose numbers change all the time leave many that are not needed again.
   if (shared.size >= SIDES_KEPT) shared.clear();
-  shared.set(key, side);
+  shared.set(kept, side);
   return side;
 }
 
-const SIDES_KEPT = 64;
+/** Of a key that is kept as it is. */
+const KEY_MAX = 256;
+
+/** A side that makes its clauses when they are first asked for. A copy of it has them already. */
+function lazySide(side: Omit<Side, "clauses">, make: () => readonly Clause[]): Side {
+  let made: readonly Clause[] | undefined;
+  return {
+    ...side,
+    get clauses() {
+      made ??= make();
+      return made;
+    },
+  };
+}
+
+/** The numbers of port names, by protocol and name. */
+type NumbersOfNames = ReadonlyMap<string, readonly number[]>;
+
+const NO_NUMBERS: NumbersOfNames = new Map();
+
+const nameKey = ({ protocol, name }: PortMatch & { readonly kind: "name" }): string => `${protocol} ${name}`;
+
+/** Of all that egress rules of these policies name. */
+const numbersOfNames = (cluster: Cluster, policies: readonly Policy[]): NumbersOfNames =>
+  new Map(
+    policies
+      .flatMap(egressPortNames)
+      .map((match) => [nameKey(match), numbersOf(cluster, match.name, match.protocol)]),
+  );
+
+/** What a rule takes on a pod: one for itself and for each port, and in egress rules for each number of a port name. */
+export function sizeOfRule(
+  { peers, ports, leftOut }: Rule,
+  direction: Direction,
+  numbers: NumbersOfNames,
+): number {
+  if (leftOut === true || isNobody(peers)) return 0;
+  if (ports === "all") return 1;
+  return ports.reduce(
+    (sum, match) =>
+      sum +
+      (match.kind === "name" && direction === "egress" ? (numbers.get(nameKey(match))?.length ?? 0) : 1),
+    1,
+  );
+}
+
+const isNobody = (peers: Rule["peers"]): boolean =>
+  peers !== "anyone" && peers.every(({ kind }) => kind === "nothing");
+
+const sizeOfPolicy = (policy: Policy, direction: Direction, numbers: NumbersOfNames): number =>
+  direction === "ingress" || egressPortNames(policy).length === 0
+    ? sizesWithoutNames(policy)[direction]
+    : sizeOfRules(policy, direction, numbers);
+
+const sizesWithoutNames = memo((policy: Policy) => ({
+  ingress: sizeOfRules(policy, "ingress", NO_NUMBERS),
+  egress: sizeOfRules(policy, "egress", NO_NUMBERS),
+}));
+
+const sizeOfRules = ({ rules }: Policy, direction: Direction, numbers: NumbersOfNames): number =>
+  rules[direction].reduce((sum, rule) => sum + sizeOfRule(rule, direction, numbers), 0);
+
+/** What each rule of a policy takes on a pod. */
+export const sizesOf = (cluster: Cluster, policy: Policy, direction: Direction): readonly number[] => {
+  const numbers = direction === "egress" ? numbersOfNames(cluster, [policy]) : NO_NUMBERS;
+  return policy.rules[direction].map((rule) => sizeOfRule(rule, direction, numbers));
+};
+
+function policyClauses(
+  policy: Policy,
+  { pod, direction, numbers }: Pick<RuleContext, "pod" | "direction" | "numbers">,
+): Clause[] {
+  return policy.rules[direction].flatMap((rule, index) => {
+    if (isNobody(rule.peers)) return [];
+    const source = ruleSource(policy, direction, index);
+    const set = peerSetOf(rule.peers, policy.namespace);
+    return ruleClauses({ pod, direction, numbers, rule, set, source });
+  });
+}
+
+/** More than a node has endpoints with the same first policy. */
+const SIDES_KEPT = 256;
 
 /** Kept with the first of their policies, or with their tiers; the others are compared. */
 const sidesFrom = memo((_: Policy | Tiers) => new Map<string, Side>());
@@ -223,10 +304,10 @@ const namesPorts = memo(({ rules: { ingress } }: Policy) =>
 );
 
 interface RuleContext {
-  readonly cluster: Cluster;
   /** The subject. */
   readonly pod: Pod;
   readonly direction: Direction;
+  readonly numbers: NumbersOfNames;
   readonly rule: Rule;
   readonly set: PeerSet;
   readonly source: string;
@@ -240,7 +321,10 @@ function ruleClauses(context: RuleContext): Clause[] {
   const fixed = union(rule.ports.flatMap((match) => fixedSpans(match, context)));
   const clauses: Clause[] = fixed.length === 0 ? [] : [{ term, ports: fixed, ...origin }];
   if (context.direction === "egress")
-    clauses.push(...rule.ports.flatMap((match) => namedClauses(match, context)));
+    append(
+      clauses,
+      rule.ports.flatMap((match) => namedClauses(match, context)),
+    );
   return clauses;
 }
 
@@ -249,7 +333,7 @@ const originOf = ({ source, direction, rule }: RuleContext) => ({ source, direct
 /** For egress each destination pod declares the number of a port name: one term for each number that any pod declares. */
 function namedClauses(match: PortMatch, context: RuleContext): Clause[] {
   if (match.kind !== "name") return [];
-  return numbersOf(context.cluster, match.name, match.protocol).map((port) => ({
+  return (context.numbers.get(nameKey(match)) ?? []).map((port) => ({
     term: termOf(context.set, { name: match.name, protocol: match.protocol, port }),
     ports: [rangeOf(match.protocol, port, port)],
     ...originOf(context),

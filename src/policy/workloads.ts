@@ -5,6 +5,7 @@
 // Selectors times workloads, and terms times identities, may be more than fits in memory. What that takes is counted, before or while it
 // is made; beyond the limit the stage keeps nothing and says which peer sets cause how much.
 
+import { append } from "../base/append.ts";
 import type { Address, Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../base/prefix-table.ts";
@@ -591,11 +592,11 @@ function numbersIn(sets: Iterable<Peers>, { ports, exceeds }: Workload): number[
   const declared = resolutionsOf(ports);
   const numbers: number[] = [];
   for (const each of sets) {
-    if (exceeds) numbers.push(...numbersOfPeers(each));
+    if (exceeds) append(numbers, numbersOfPeers(each));
     else {
       const { plain, resolving } = each;
       if (plain !== undefined) numbers.push(plain);
-      if (resolving.size > 0) for (const text of declared) numbers.push(...numberAt(resolving, text));
+      if (resolving.size > 0) for (const text of declared) append(numbers, numberAt(resolving, text));
     }
   }
   return numbers;

@@ -1,6 +1,7 @@
 // The owner of each host-side interface, and of each address: the evidence (interface-evidence.ts), the owners of
 // interfaces by it (interface-owners.ts), and what follows for addresses (pod-holdings.ts).
 
+import { append } from "../base/append.ts";
 import { type Address, parseAddress } from "../base/ip.ts";
 import { sameItems } from "../base/stage.ts";
 import { changesBetween } from "../base/versioned-map.ts";
@@ -153,7 +154,7 @@ function resolve(cluster: Cluster, node: Node, options: ResolveOptions): Resolut
     const name = scene.tables.links.get(taken.ifindex)?.name;
     problems.push(problemOf(pod, `interface ${name} already belongs to pod ${namesOf(taken.owners)}`));
   }
-  problems.push(...found.flatMap(interfaceProblems));
+  append(problems, found.flatMap(interfaceProblems));
   const { changed, ownership } = holdings;
   const resolved = {
     cluster: { ...cluster, pods: replaced(cluster.pods, changed), ownership },
@@ -174,7 +175,7 @@ function bound(scene: Scene, found: readonly PodInterface[], problems: Problem[]
     const binding = bindings.get(each.ifindex);
     if (binding === undefined) return each;
     const { link, hardware } = binding;
-    problems.push(...binding.problems);
+    append(problems, binding.problems);
     return { ...each, link, ...(hardware === undefined ? {} : { hardware }) };
   });
 }

@@ -3,6 +3,7 @@
 //
 // Stateless between compiles: the same cluster, endpoints and capacities give the same result.
 
+import { append } from "../../base/append.ts";
 import { assert } from "../../base/assert.ts";
 import type { Direction } from "../../base/direction.ts";
 import { DIRECTIONS } from "../../base/direction.ts";
@@ -20,18 +21,20 @@ import {
   type Draft,
   type DraftInput,
   type DraftStages,
+  type EndpointSides,
   openDraftStages,
   type Restrictions,
   sidesIn,
 } from "../enforced-policies.ts";
 import { type LocalEndpoint, podsOf } from "../local-endpoints.ts";
 import type { CompiledPolicy } from "../rows.ts";
-import { tierPoliciesOf } from "../subjects.ts";
+import { ruleSource, sizesOf, tierPoliciesOf } from "../subjects.ts";
 import { type Excess, type Limited, longestFit } from "./fair-shares.ts";
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
 import {
   bitsIn,
   CLUSTER,
+  compareRules,
   type LiveRule,
   openRanges,
   type RuleLimit,
@@ -41,7 +44,13 @@ import {
 } from "./rule-limits.ts";
 
 /** The sizes of tables, and limits that keep a compile within some seconds and some hundred megabytes. */
-export const CAPACITIES = { ...LIMITS, matches: 1_048_576, ranges: 524_288, bits: 1_048_576 } as const;
+export const CAPACITIES = {
+  ...LIMITS,
+  clauses: 65_536,
+  matches: 524_288,
+  ranges: 524_288,
+  bits: 1_048_576,
+} as const;
 
 export type Capacities = { readonly [limit in keyof typeof CAPACITIES]: number };
 
@@ -83,6 +92,16 @@ export function contentsThatFit(
   for (let count = 0; ; count += 1) {
     const step = steps[count] ?? { stages: openDraftStages(), cut: openStage<Cut | undefined>() };
     steps[count] = step;
+    const tooMany = cutClauses(
+      step.stages.sides({ cluster: enforced, locals }),
+      enforced,
+      capacities.clauses,
+    );
+    if (tooMany !== undefined) {
+      append(excesses, tooMany.excesses);
+      enforced = withoutRules(enforced, tooMany.rules);
+      continue;
+    }
     const draft = step.stages.draft(
       { cluster: enforced, locals, previous },
       restrictions,
@@ -104,7 +123,7 @@ export function contentsThatFit(
       return { contents, enforced, excesses: merged(excesses) };
     }
     assert(next !== undefined, "a cut where something does not fit");
-    excesses.push(...next.excesses);
+    append(excesses, next.excesses);
     if (next.rules !== undefined) enforced = withoutRules(enforced, next.rules);
     if (next.nameless !== undefined)
       enforced = { ...enforced, nameless: [...(enforced.nameless ?? []), ...next.nameless].sort() };
@@ -415,7 +434,23 @@ function cutFrom(
     const kept = longestFit(rules.length, (count) => usage.demand(limit, namespace, count) <= level);
     return { namespace, surplus: rules.slice(kept) };
   });
-  const excesses = cuts.flatMap(({ namespace, surplus }) =>
+  const rules = cuts.flatMap(({ surplus }) => surplus);
+  if (rules.length > 0) return { excesses: excessesOfRules(cuts, excessOf), rules };
+  // What is left needs too much by cluster policies alone.
+  const wanted = Math.max(...greedy.map((namespace) => demands.get(namespace) as number));
+  return cutClusterPolicy(usage, { limit, capacity, wanted, share: level });
+}
+
+interface RulesCut {
+  readonly namespace: string;
+  readonly surplus: readonly LiveRule[];
+}
+
+const excessesOfRules = (
+  cuts: readonly RulesCut[],
+  excessOf: (namespace: string, more: Pick<Excess, "object" | "rules" | "effect">) => Excess,
+): Excess[] =>
+  cuts.flatMap(({ namespace, surplus }) =>
     [...Map.groupBy(surplus, ({ policy }) => keyOf(policy))].map(([key, own]) =>
       excessOf(namespace, {
         object: `NetworkPolicy ${key}`,
@@ -425,11 +460,52 @@ function cutFrom(
       }),
     ),
   );
-  const rules = cuts.flatMap(({ surplus }) => surplus);
-  if (rules.length > 0) return { excesses, rules };
-  // What is left needs too much by cluster policies alone.
-  const wanted = Math.max(...greedy.map((namespace) => demands.get(namespace) as number));
-  return cutClusterPolicy(usage, { limit, capacity, wanted, share: level });
+
+/**
+ * The rules to leave out where all sides together take too much: of each namespace beyond its share the largest. Before any clause is
+ * made. Cluster policies are not among them.
+ */
+function cutClauses(
+  all: readonly EndpointSides[],
+  cluster: Cluster,
+  capacity: number,
+): { readonly excesses: readonly Excess[]; readonly rules: readonly LiveRule[] } | undefined {
+  const sides = sidesIn(all);
+  if (sides.reduce((sum, { size }) => sum + size, 0) <= capacity) return undefined;
+  const uses = { ingress: new Map<Policy, number>(), egress: new Map<Policy, number>() };
+  for (const { direction, policies } of sides.flatMap((each) => each.candidates ?? [each]))
+    for (const policy of policies) uses[direction].set(policy, (uses[direction].get(policy) ?? 0) + 1);
+  const found = DIRECTIONS.flatMap((direction) =>
+    [...uses[direction]].flatMap(([policy, count]) =>
+      sizesOf(cluster, policy, direction).flatMap((size, index) =>
+        size === 0
+          ? []
+          : [{ policy, direction, index, source: ruleSource(policy, direction, index), size: size * count }],
+      ),
+    ),
+  );
+  const byNamespace = Map.groupBy(found, ({ policy }) => policy.namespace);
+  const demands = new Map(
+    [...byNamespace].map(([namespace, own]) => [namespace, own.reduce((sum, { size }) => sum + size, 0)]),
+  );
+  const level = waterLevel(demands.values(), capacity);
+  const cuts = [...byNamespace].flatMap(([namespace, own]): RulesCut[] => {
+    if ((demands.get(namespace) as number) <= level) return [];
+    let left = level;
+    const surplus = own
+      .sort((a, b) => a.size - b.size || compareRules(a, b))
+      .filter(({ size }) => {
+        left -= size;
+        return left < 0;
+      });
+    return [{ namespace, surplus }];
+  });
+  const excesses = excessesOfRules(cuts, (namespace, more) => ({
+    ...{ limit: "rules and ports of pods", namespace, capacity, share: level, askers: demands.size },
+    wanted: demands.get(namespace) as number,
+    ...more,
+  }));
+  return { excesses, rules: cuts.flatMap(({ surplus }) => surplus) };
 }
 
 /** The largest of those that still have rules. */

@@ -30,6 +30,7 @@ export function beyond<T>(
 
 /** The readable name of what is limited. */
 export type Limited =
+  | "rules and ports of pods"
   | "matches of selectors and prefixes"
   | "port classes"
   | "port sets"
@@ -86,6 +87,7 @@ export const excessProblems = (all: readonly Excess[]): Problem[] =>
   });
 
 const FIXES: { readonly [limit in Limited]: string } = {
+  "rules and ports of pods": "have fewer rules and ports, or let more pods have the same policies",
   "matches of selectors and prefixes":
     "let more rules have the same peers, name labels with their values in selectors, and fewer overlapping prefixes",
   "port classes": "name fewer distinct ports, or ranges of them",

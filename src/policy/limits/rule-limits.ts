@@ -3,6 +3,7 @@
 // Demands are measured so that their sum over namespaces is never less than what all of them together need: then
 // shares that fit by these numbers fit in the tables.
 
+import { append } from "../../base/append.ts";
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import type { Family } from "../../base/ip.ts";
 import { follow } from "../../base/versioned-map.ts";
@@ -178,12 +179,13 @@ function liveRules(sides: readonly Side[]): Map<string, LiveRule[]> {
     ),
   );
   const order = (a: LiveRule, b: LiveRule): number =>
-    (weights.get(a.source) as number) - (weights.get(b.source) as number) ||
-    compare(a.policy.name, b.policy.name) ||
-    compare(a.direction, b.direction) ||
-    a.index - b.index;
+    (weights.get(a.source) as number) - (weights.get(b.source) as number) || compareRules(a, b);
   return Map.groupBy(rules.sort(order), ({ policy }) => policy.namespace);
 }
+
+/** Rules of one namespace, by policy and position in it. */
+export const compareRules = (a: LiveRule, b: LiveRule): number =>
+  compare(a.policy.name, b.policy.name) || compare(a.direction, b.direction) || a.index - b.index;
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
@@ -252,7 +254,10 @@ function rangesOfTerms(policies: Iterable<CompiledPolicy>): Map<number, number> 
       ]);
       // Each span of a tier may cut one of another in two.
       if (tiers !== undefined)
-        spans.push(...spansOfTiers(tiers).map(([term, of]) => [term, 2 * of] as const));
+        append(
+          spans,
+          spansOfTiers(tiers).map(([term, of]) => [term, 2 * of] as const),
+        );
       for (const [term, of] of spans) ranges.set(term, (ranges.get(term) ?? 0) + of);
     }
   return ranges;

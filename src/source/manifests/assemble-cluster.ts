@@ -1,5 +1,6 @@
 // Assembles the content of all files: one cluster, duplicates resolved, every problem in the order of the files.
 
+import { append } from "../../base/append.ts";
 import { memo } from "../../base/memo.ts";
 import {
   type Cluster,
@@ -160,7 +161,7 @@ function problemsOf(
 ): readonly Problem[] {
   const problems = [...reading.problems];
   for (const object of reading.objects) {
-    problems.push(...object.problems);
+    append(problems, object.problems);
     const first = groups.get(object.identity)?.[0];
     if (first === undefined || first === object) continue;
     const problem = duplicate(object, first);

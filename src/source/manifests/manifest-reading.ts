@@ -1,5 +1,6 @@
 // The content of one manifest file, as read at one moment: its objects and their problems.
 
+import { append } from "../../base/append.ts";
 import type { Problem } from "../../model/problem.ts";
 import { isMap, visible } from "../parse/fields.ts";
 import {
@@ -70,8 +71,8 @@ export function* readText(
       const origin = originOf(file, document);
       const parsed = parseDocument(document.value, origin);
       onDocument?.({ ...parsed, value: document.value, where: origin.where });
-      objects.push(...parsed.objects);
-      problems.push(...parsed.problems);
+      append(objects, parsed.objects);
+      append(problems, parsed.problems);
       if (parsed.objects.length > 0 || parsed.problems.length > 0 || !isBlank(document.value)) blank = false;
     } else {
       failed = true;

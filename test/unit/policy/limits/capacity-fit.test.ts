@@ -66,6 +66,7 @@ const capacities: fc.Arbitrary<Capacities> = fc
     classes: fc.nat({ max: 8 }),
     identities: fc.nat({ max: 8 }),
     cidrs: fc.nat({ max: 5 }),
+    clauses: fc.oneof(fc.constant(1_000), fc.nat({ max: 40 })),
     matches: fc.oneof(fc.constant(1_000), fc.nat({ max: 60 })),
     ranges: fc.oneof(fc.constant(1_000), fc.nat({ max: 20 })),
     bits: fc.oneof(fc.constant(1_000), fc.nat({ max: 20 })),

@@ -97,6 +97,11 @@ const services = new Map(
 
 /** Every limit has to have one. */
 const SCENARIOS: Readonly<Record<Name, Scenario>> = {
+  clauses: {
+    row: "rules and ports of pods",
+    ...{ limit: 10, text: "rules and ports of pods", losers: /^NetworkPolicy greedy\/policy$/ },
+    greedy: { rules: ports(12) },
+  },
   matches: {
     row: "matches of selectors and prefixes",
     ...{ limit: 12, text: "matches of selectors and prefixes", losers: /^NetworkPolicy greedy\/policy$/ },
