@@ -11,7 +11,8 @@ const MAC = /^[0-9a-f]{2}([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2}){4}$/;
 export function parseHardware(text: string): Parsed<string> {
   const lower = text.toLowerCase();
   if (!MAC.test(lower)) return { ok: false, reason: "it is not a MAC address, as 52:54:00:12:34:56" };
-  const canonical = lower.replaceAll("-", ":");
+  // A text of its own: V8 keeps the whole of a text that a part is kept of.
+  const canonical = lower.split(/[-:]/).join(":");
   if (canonical === NO_HARDWARE) return { ok: false, reason: "it is the zero address" };
   if (Number.parseInt(canonical.slice(0, 2), 16) & 1)
     return { ok: false, reason: "it is a multicast address" };

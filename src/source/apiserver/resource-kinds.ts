@@ -7,7 +7,7 @@ import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
 import { isMap, valueAt } from "../parse/fields.ts";
 import { CLUSTER_POLICY_VERSION, parseDocument } from "../parse/parse-document.ts";
-import { plainPod } from "../parse/parse-pod.ts";
+import { mirroredUid, plainPod } from "../parse/parse-pod.ts";
 import { OTHER_PROXY_LABELS, plainSlice } from "../parse/parse-service.ts";
 import type { Interner } from "./interning.ts";
 import { openTrimmer, parseWhole, shared, type Wanted } from "./json-trim.ts";
@@ -96,7 +96,7 @@ export function readItem(raw: unknown, reader: Reader): Item {
     ...identity,
     value: object?.value && trimmed(object.value, runningAs(raw, identity), reader),
     complete: object?.complete ?? false,
-    problems: found.length === 0 ? NO_PROBLEMS : found.map((problem) => named(problem, reader, identity.key)),
+    problems: found.length === 0 ? NO_PROBLEMS : keptOf(found, reader, identity.key),
   };
 }
 
@@ -108,8 +108,20 @@ function plainValue(raw: unknown, { kind, served }: Reader): Value | undefined {
 
 /** The uid that the runtime uses for a pod: that of a static pod is the kubelet's own, which its mirror at the server names. */
 function runningAs(raw: unknown, { uid }: { readonly uid: string }): string {
-  const own = valueAt(raw, ["metadata", "annotations", "kubernetes.io/config.mirror"]);
-  return typeof own === "string" ? own : uid;
+  return mirroredUid(valueAt(raw, ["metadata", "annotations", "kubernetes.io/config.mirror"])) ?? uid;
+}
+
+/** The problems of one object that are kept, and one more with the number of the others. */
+const PROBLEMS_MAX = 20;
+
+function keptOf(problems: readonly Problem[], reader: Reader, key: string): readonly Problem[] {
+  const ranked = problems.toSorted((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
+  const all = problems.length > PROBLEMS_MAX ? ranked.slice(0, PROBLEMS_MAX) : problems;
+  const more = problems.length - all.length;
+  const rest: Problem[] = more === 0 ? [] : [{ severity: "error", reason: `has ${more} more problems` }];
+  const listed = [...all, ...rest].map((problem) => named(problem, reader, key));
+  // Texts of their own: V8 keeps the whole of a text that a part is kept of, and a value that is quoted may be very long.
+  return JSON.parse(JSON.stringify(listed)) as readonly Problem[];
 }
 
 const named = (problem: Problem, { kind }: Reader, key: string): Problem =>

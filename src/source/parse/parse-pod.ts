@@ -51,6 +51,13 @@ const NOTHING: Fields = new Map();
  */
 const MIRROR = "kubernetes.io/config.mirror";
 
+/** Kubelets write hashes and UUIDs. */
+const UID_LENGTH_MAX = 128;
+
+/** The uid that the value of the annotation names. */
+export const mirroredUid = (value: unknown): string | undefined =>
+  typeof value === "string" && value.length <= UID_LENGTH_MAX ? value : undefined;
+
 /** Undefined where the name or namespace cannot be read. Of everything else, what can be read counts. */
 export function parsePod(field: Field): Pod | undefined {
   const fields = fieldsOf(field) ?? NOTHING;
@@ -65,7 +72,7 @@ export function parsePod(field: Field): Pod | undefined {
   const more = portsOf(spec, "initContainers");
   const ports = more.length === 0 ? portsOf(spec, "containers") : [...portsOf(spec, "containers"), ...more];
   const { attachment, sources, macs } = annotationsOf(metadata.annotations);
-  const mirrored = metadata.annotations.get(MIRROR)?.value;
+  const mirrored = mirroredUid(metadata.annotations.get(MIRROR)?.value);
   const phaseText = phase && stringOf(phase);
   const onHost = (hostNetwork && booleanOf(hostNetwork)) ?? false;
   const { name, namespace, labels } = metadata;
@@ -81,7 +88,7 @@ export function parsePod(field: Field): Pod | undefined {
     ports,
     ...(metadata.deleting ? { deleting: true } : {}),
     ...(node ? { node } : {}),
-    ...(typeof mirrored === "string" ? { uid: mirrored } : {}),
+    ...(mirrored === undefined ? {} : { uid: mirrored }),
     ...(attachment ? { attachment } : {}),
     ...(sources ? { sources } : {}),
     ...(macs ? { macs } : {}),
