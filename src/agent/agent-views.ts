@@ -3,7 +3,7 @@
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Fault } from "../datapath/attachments.ts";
 import type { Attached } from "../datapath/hooks.ts";
-import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { type Cluster, EXCEEDS_TEXT, isSealed, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import { subjectText, TIERS } from "../model/cluster-network-policy.ts";
 import { modeOf } from "../model/enforcement-mode.ts";
 import { matches, selectorText } from "../model/selector.ts";
@@ -87,6 +87,7 @@ function enforcedView(
     state: fault === undefined ? state : FAULT_STATES[fault],
     ...(until === undefined ? {} : { until }),
     ...(found?.lost === undefined ? {} : { retained: found.lost }),
+    ...(podsOf(local).some(({ exceeds }) => exceeds === true) ? { sealed: EXCEEDS_TEXT } : {}),
     ...(rivals.length === 0 ? {} : { rivals }),
     ...(endpoint === undefined ? {} : { id: endpoint.id }),
     ...(found === undefined ? {} : { interface: found.name }),
@@ -162,7 +163,9 @@ export const auditedEndpoints = ({ compiled: { meaning } }: InForce): number =>
 export function policyViews(force: InForce): PolicyView[] {
   const enforced = new Set(force.compiled.meaning.sides.flatMap(({ local }) => podsOf(local).map(keyOf)));
   const keys = new Set([...enforced, ...force.missing]);
-  const local = [...keys].flatMap((key) => force.cluster.pods.get(key) ?? []).filter(isSelectable);
+  const local = [...keys]
+    .flatMap((key) => force.cluster.pods.get(key) ?? [])
+    .filter((pod) => isSelectable(pod) && !isSealed(pod));
   const views = [...force.cluster.policies.values()].map((policy): PolicyView => {
     const selects = local
       .filter((pod) => pod.namespace === policy.namespace && matches(policy.subject, pod.labels))
@@ -247,10 +250,13 @@ export function capacityViews(state: State): CapacityView[] {
 }
 
 /** Interfaces that belong to a pod only by history, in the order of the pods. */
-export const retainedViews = (force: InForce): RetainedView[] =>
-  endpointViews(force, []).flatMap(({ namespace, name, interface: link, retained }) =>
-    retained === undefined ? [] : [{ pod: `${namespace}/${name}`, interface: link ?? "", ...retained }],
-  );
+export const retainedViews = ({ compiled: { meaning }, interfaces }: InForce): RetainedView[] =>
+  meaning.sides
+    .flatMap(({ local: { pod, ifindex } }) => {
+      const { name = "", lost } = interfaces.get(ifindex) ?? {};
+      return lost === undefined ? [] : [{ pod: keyOf(pod), interface: name, ...lost }];
+    })
+    .sort((a, b) => (a.pod < b.pod ? -1 : 1));
 
 /** The number of texts of the larger family: each family has a table of its own. */
 function ofFullerFamily(texts: Iterable<string>): number {

@@ -9,7 +9,7 @@ import { type Parsed, parseAddress, parseCidr } from "../base/ip.ts";
 import { parseHardware } from "../base/mac-address.ts";
 import { openStage, sameItems } from "../base/stage.ts";
 import { bootId, readKept, unreadableFile, writeKept } from "../base/state-file.ts";
-import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+import { type Cluster, isSealed, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import { PROTOCOLS } from "../model/protocol.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
@@ -258,7 +258,7 @@ function incumbentsOf(
     const namespace = cluster.namespaces.get(pod.namespace);
     const earlier = before.find((one) => keyOf(one.pod) === keyOf(pod) && one.pod.uid === pod.uid);
     const isolated = (direction: Direction): boolean =>
-      retained?.isolated[direction] === true || (retained?.sealed !== true && isEnforced(direction));
+      retained?.isolated[direction] === true || (!isSealed(pod) && isEnforced(direction));
     const isEnded = pod.finished || pod.deleting === true || retained !== undefined || ended.has(keyOf(pod));
     const isOld = before.length === 0 && age.isNew && hadAddress(pod, seen);
     // What the CNI plugin says is sure.
@@ -315,6 +315,7 @@ const plainKept = ({ link, pods, hardware }: Kept) => ({
       labels: Object.fromEntries([...labels].sort(([a], [b]) => (a < b ? -1 : 1))),
       addresses: ips.map(({ text }) => text),
       ports,
+      ...(pod.exceeds === undefined ? {} : { exceeds: pod.exceeds }),
       ...(sources === undefined ? {} : { sources: sources.map(({ text }) => text) }),
       ...(macs === undefined ? {} : { macs }),
       inNamespace: namespace,
@@ -364,6 +365,7 @@ const INTERFACES = z.array(
           ),
           sources: z.array(parsedBy(parseCidr)).exactOptional(),
           macs: z.array(parsedBy(parseHardware)).exactOptional(),
+          exceeds: z.literal(true).exactOptional(),
           inNamespace: z.object({ known: z.boolean(), uid: z.string().exactOptional() }),
           isolated: SIDES,
           lost: z.object({ since: z.string(), why: z.string() }).exactOptional(),

@@ -2,7 +2,7 @@
 
 import { assertNever } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import { isSelectable, isSubject, keyOf, type Pod } from "../model/cluster.ts";
+import { EXCEEDS_TEXT, isSelectable, isSubject, keyOf, type Pod } from "../model/cluster.ts";
 import {
   type Action,
   type ClusterPeer,
@@ -61,6 +61,8 @@ export interface EndpointReport {
   readonly state?: PodState;
   /** Since when, and why, only the interface is left of the pod. */
   readonly retained?: { readonly since: string; readonly why: string };
+  /** Why nothing is allowed to or from the pod, whatever policies say. */
+  readonly sealed?: string;
   readonly interface?: string;
   readonly ifindex?: number;
   readonly id?: number;
@@ -85,6 +87,7 @@ export function endpointReport(pod: Pod, situation: Situation): EndpointReport {
       : { exempt: pod.hostNetwork ? ("host network" as const) : ("finished" as const) }),
     ...(situation.live === undefined ? {} : { state: stateOf(pod, situation.live.endpoints) }),
     ...(retained === undefined ? {} : { retained }),
+    ...(pod.exceeds === undefined ? {} : { sealed: EXCEEDS_TEXT }),
     ...(link === undefined ? {} : { interface: link }),
     ...(ifindex === undefined ? {} : { ifindex }),
     ...(id === undefined ? {} : { id }),
@@ -122,7 +125,7 @@ function sideReport(pod: Pod, direction: Direction, { after: cluster, where }: S
 
 export function endpointText(report: EndpointReport): string {
   const labels = Object.entries(report.labels).map(([key, value]) => `${key}=${value}`);
-  const { interface: link, ifindex, id, hooks, state, retained, exempt } = report;
+  const { interface: link, ifindex, id, hooks, state, retained, sealed, exempt } = report;
   const lines = [
     factLine("Name", report.name),
     factLine("Namespace", report.namespace),
@@ -131,6 +134,7 @@ export function endpointText(report: EndpointReport): string {
     factLine("Ports", report.ports.join(", ")),
     ...(exempt === undefined ? [] : [factLine("Exempt", `${exempt}: policies do not select it`)]),
     ...(state === undefined ? [] : [factLine("State", stateText(state, retained))]),
+    ...(sealed === undefined ? [] : [factLine("Closed", `nothing is allowed: ${sealed}`)]),
     ...(link === undefined ? [] : [factLine("Interface", `${link} (index ${ifindex ?? "unknown"})`)]),
     ...(hooks === undefined ? [] : [factLine("Hooks", `ingress ${hooks.ingress}, egress ${hooks.egress}`)]),
     ...(id === undefined ? [] : [factLine("Endpoint", String(id))]),

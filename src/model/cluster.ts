@@ -149,6 +149,15 @@ export function namespaceLabels(cluster: Cluster, name: string): Labels {
  */
 export const isSelectable = (pod: Pod): boolean => isSubject(pod) && pod.retained === undefined;
 
+/**
+ * Whether nothing is allowed to or from the pod, whatever policies say: its namespace no longer exists, its labels are not known, or these
+ * exceed its namespace's share of the agent's memory.
+ */
+export const isSealed = (pod: Pod): boolean => pod.exceeds === true || pod.retained?.sealed === true;
+
+/** Why nothing is allowed to or from a pod that exceeds its namespace's share. */
+export const EXCEEDS_TEXT = "its labels and ports exceed its namespace's share of the agent's memory";
+
 /** Whether policies can isolate the pod: one without a running object too, for as long as its interface lives. */
 export const isSubject = (pod: Pod): boolean => !pod.hostNetwork && !pod.finished;
 

@@ -173,6 +173,8 @@ export interface EndpointView {
   readonly until?: string;
   /** For "retained": since when, and why. */
   readonly retained?: { readonly since: string; readonly why: string };
+  /** Why nothing is allowed to or from the pod, whatever policies say. */
+  readonly sealed?: string;
   /** For "ambiguous": the other pods that may own the interface, as `namespace/name`. */
   readonly rivals?: readonly string[];
   /** Set unless state is "no interface". */

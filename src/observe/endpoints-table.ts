@@ -34,6 +34,7 @@ export interface EndpointRow {
   readonly state: string;
   readonly until?: string;
   readonly retained?: { readonly since: string; readonly why: string };
+  readonly sealed?: string;
   readonly rivals?: readonly string[];
   readonly id?: number;
   readonly interface?: string;
@@ -78,10 +79,11 @@ const cells = (row: EndpointRow): string[] => [
 ];
 
 /** "enforced", "OFF until 2026-01-01T00:00:00Z", or "retained since 2026-01-01T00:00:00Z: its object was deleted". */
-function stateText({ state, retained, until }: EndpointRow): string {
+function stateText({ state, retained, sealed, until }: EndpointRow): string {
   const timeText = (time: string): string => time.replace(/\.\d+Z$/, "Z");
   if (state === "off" && until !== undefined) return `OFF until ${timeText(until)}`;
-  return retained === undefined ? state : `${state} since ${timeText(retained.since)}: ${retained.why}`;
+  if (retained !== undefined) return `${state} since ${timeText(retained.since)}: ${retained.why}`;
+  return sealed === undefined ? state : `${state}: ${sealed}`;
 }
 
 const wideCells = ({ ifindex, hooks, traffic }: EndpointRow): string[] => [

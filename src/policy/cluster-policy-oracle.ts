@@ -7,7 +7,14 @@
 import { assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import { type Address, cidrContains, cidrCovers, LINK_LOCAL_V6, MULTICAST } from "../base/ip.ts";
-import { type Cluster, isSelectable, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
+import {
+  type Cluster,
+  isSealed,
+  isSelectable,
+  isSubject,
+  namespaceLabels,
+  type Pod,
+} from "../model/cluster.ts";
 import {
   ACTIONS,
   type Action,
@@ -31,8 +38,11 @@ export interface TierDecision {
   readonly ruleName?: string;
   /** The domain name that the source has resolved to the destination, where the rule has it. */
   readonly domain?: string;
-  /** The other end has an address that pods or nodes that the rule names may have or receive at: then the action is Deny. */
-  readonly byAmbiguity?: "link-local" | "multicast";
+  /**
+   * The other end has an address that pods or nodes that the rule names may have or receive at: then the action is Deny. Or it is a pod whose
+   * labels and port names are not known.
+   */
+  readonly byAmbiguity?: "link-local" | "multicast" | "labels";
   /** Why the rule, or its policy, denies more than it says. */
   readonly unreadable?: string;
 }
@@ -87,7 +97,7 @@ export const deniesEveryone = (
 
 /** API, spec.subject: pods of the selected namespaces; not those on the host's network. */
 function selectingPolicies(cluster: Cluster, pod: Pod): ClusterPolicy[] {
-  if (!isSubject(pod)) return [];
+  if (!isSubject(pod) || isSealed(pod)) return [];
   return [...(cluster.clusterPolicies?.values() ?? [])].filter(
     ({ subject }) =>
       matches(subject.namespaces, namespaceLabels(cluster, pod.namespace)) &&
@@ -104,23 +114,30 @@ function firstMatch(
 ): TierDecision | undefined {
   const { name, tier, priority, rules, unreadable } = policy;
   const matching = (rule: ClusterRule): boolean => ruleMatches(cluster, rule, probe, direction);
-  const index = rules[direction].findIndex((rule) => matching(rule) || mayMatch(rule, probe, direction));
+  const unknowing = (rule: ClusterRule): boolean =>
+    countsUnknown(rule, probe) && unknownMatches(cluster, rule, probe, direction);
+  const index = rules[direction].findIndex(
+    (rule) => matching(rule) || mayMatch(rule, probe, direction) || unknowing(rule),
+  );
   const rule = rules[direction][index];
   if (rule === undefined) return undefined;
   const isSure = matching(rule);
+  const isUnknown = !isSure && !mayMatch(rule, probe, direction);
   const other = direction === "ingress" ? probe.from : probe.to;
   return {
-    action: isSure ? rule.action : "Deny",
+    action: isSure || isUnknown ? rule.action : "Deny",
     policy: name,
     tier,
     priority,
     rule: index,
     ...(rule.name !== undefined && { ruleName: rule.name }),
     ...(probe.name !== undefined && hasDomains(rule) && { domain: probe.name }),
-    ...(!isSure && ({ byAmbiguity: isMulticast(other.address) ? "multicast" : "link-local" } as const)),
+    ...(!isSure && { byAmbiguity: isUnknown ? "labels" : ambiguityOf(other.address) }),
     ...(unreadable !== undefined && { unreadable }),
   };
 }
+
+const ambiguityOf = (address: Address) => (isMulticast(address) ? "multicast" : "link-local");
 
 const hasDomains = ({ peers }: ClusterRule): boolean =>
   peers !== "anyone" && peers.some(({ kind }) => kind === "domain");
@@ -161,6 +178,42 @@ function mayMatch({ action, peers, ports }: ClusterRule, probe: Probe, direction
   return direction === "egress" && isMulticast(address) && peers.some(isHost);
 }
 
+/**
+ * docs/limits.md: a peer with unknown labels has what is allowed whatever they are. So rules that deny count where they may match, those that
+ * accept do not, and those that pass are evaluated both ways.
+ */
+const countsUnknown = ({ action }: ClusterRule, { passes }: Probe): boolean =>
+  action === "Deny" || (action === "Pass" && passes === true);
+
+/** Whether a rule matches a peer whose labels, and port names, are not known, for some labels that its pod may have. */
+function unknownMatches(
+  cluster: Cluster,
+  { peers, ports }: ClusterRule,
+  probe: Probe,
+  direction: Direction,
+): boolean {
+  const other = direction === "ingress" ? probe.from : probe.to;
+  if (other.kind === "address" || other.pod.exceeds !== true || !isSelectable(other.pod)) return false;
+  const { namespace } = other.pod;
+  const hasPort =
+    ports === "all" ||
+    ports.some((port) =>
+      port.kind === "name" && direction === "egress"
+        ? port.protocol === probe.protocol
+        : portMatches(port, probe, direction),
+    );
+  const name = nameFor(cluster, probe);
+  return (
+    hasPort &&
+    (peers === "anyone" ||
+      peers.some((peer) =>
+        peer.kind === "pods"
+          ? matches(peer.namespaces, namespaceLabels(cluster, namespace))
+          : peer.kind !== "domain" && peerMatches(cluster, peer, { other, name }),
+      ))
+  );
+}
+
 const isMulticast = (address: Address): boolean => MULTICAST.some((cidr) => cidrContains(cidr, address));
 
 /** docs/limits.md: for pods of a namespace whose names do not fit, no rule has a name. */
@@ -182,6 +235,7 @@ function peerMatches(
       return (
         other.kind === "pod" &&
         isSelectable(other.pod) &&
+        other.pod.exceeds !== true &&
         matches(peer.namespaces, namespaceLabels(cluster, other.pod.namespace)) &&
         matches(peer.pods, other.pod.labels)
       );

@@ -9,7 +9,7 @@
 import { assert, assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import { cidrContains, cidrCovers, LINK_LOCAL_V6 } from "../base/ip.ts";
-import { type Cluster, isSubject, keyOf, namespaceLabels, type Pod } from "../model/cluster.ts";
+import { type Cluster, isSealed, isSubject, keyOf, namespaceLabels, type Pod } from "../model/cluster.ts";
 import { isOpened, modeOn } from "../model/enforcement-mode.ts";
 import type { Peer, Policy, Rule } from "../model/network-policy.ts";
 import { matches } from "../model/selector.ts";
@@ -147,15 +147,21 @@ const possibilities = (party: Party): readonly Party[] =>
     ? [party]
     : [party.pod, ...(party.rivals ?? [])].map((pod) => ({ kind: "pod", pod, address: party.address }));
 
-/** The verdict for one pod at each end. A peer without an object gets nothing that its last labels would allow, and not what they deny, port names aside. */
+/**
+ * The verdict for one pod at each end. A peer without an object gets nothing that its last labels would allow, and not what they deny, port names aside.
+ * docs/limits.md: one whose labels are not known gets what is allowed whatever they are.
+ */
 function certainVerdict(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
   const end = direction === "ingress" ? "from" : "to";
   const peer = probe[end];
   const verdict = verdictOn(cluster, probe, direction);
-  if (peer.kind === "address" || peer.pod.retained === undefined || !isSubject(peer.pod)) return verdict;
-  const { retained: _, ...last } = peer.pod;
+  if (peer.kind === "address" || !isSubject(peer.pod)) return verdict;
+  const { retained, ...last } = peer.pod;
+  const whatever = (one: Probe): SideVerdict[] =>
+    last.exceeds === true ? [verdictOn(cluster, { ...one, passes: true }, direction)] : [];
+  if (retained === undefined) return strictestOf([verdict, ...whatever(probe)]);
   const asLast = { ...probe, [end]: { ...peer, pod: { ...last, ports: [] } } };
-  return strictestOf([verdict, verdictOn(cluster, asLast, direction)]);
+  return strictestOf([verdict, verdictOn(cluster, asLast, direction), ...whatever(asLast)]);
 }
 
 function verdictOn(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
@@ -163,8 +169,8 @@ function verdictOn(cluster: Cluster, probe: Probe, direction: Direction): SideVe
   if (subject === undefined) return { kind: "not-applicable" };
   const { retained } = subject;
   const closed: SideVerdict = { kind: isOpened(cluster, subject) ? "audit" : "denied", isolatedBy: [] };
-  // A pod whose namespace is gone, or whose labels are unknown, is allowed nothing.
-  if (retained?.sealed === true) return closed;
+  // A pod whose namespace is gone, or whose labels are not known, is allowed nothing.
+  if (isSealed(subject)) return closed;
   const selecting = [...cluster.policies.values()].filter((policy) => applies(policy, subject, direction));
   // docs/audit.md: audited policies are evaluated only if no enforced one applies; then nothing is dropped.
   const enforced = selecting.filter((policy) => modeOn(cluster, policy, subject) === "enforce");

@@ -29,6 +29,8 @@ export interface Probe {
   readonly names?: readonly string[];
   /** The one of them by which it is judged; rules by names have no other peers. */
   readonly name?: string;
+  /** Of rules that may match an end whose labels are not known, those that pass count as ones that do, too, besides those that deny. */
+  readonly passes?: true;
 }
 
 export function portMatches(match: PortMatch, probe: Probe, direction: Direction): boolean {
@@ -52,9 +54,9 @@ export function portMatches(match: PortMatch, probe: Probe, direction: Direction
   }
 }
 
-/** The pod at this end if a peer's selectors can select it: not a host-network pod, nor a finished one. */
+/** The pod at this end if a peer's selectors can select it: not a host-network pod, nor a finished one, nor one whose labels are not known. */
 export const selectablePod = (party: Party): Pod | undefined =>
-  party.kind === "pod" && isSelectable(party.pod) ? party.pod : undefined;
+  party.kind === "pod" && isSelectable(party.pod) && party.pod.exceeds !== true ? party.pod : undefined;
 
 /** The pod at this end if it can be isolated, even if its object is gone. */
 export const subjectOf = (party: Party): Pod | undefined =>

@@ -7,7 +7,7 @@ import type { Direction } from "../base/direction.ts";
 import { memo } from "../base/memo.ts";
 import { sameItems } from "../base/stage.ts";
 import { follow } from "../base/versioned-map.ts";
-import { type Cluster, isSubject, keyOf, type Pod } from "../model/cluster.ts";
+import { type Cluster, isSealed, isSubject, keyOf, type Pod } from "../model/cluster.ts";
 import { isOpened, modeOn } from "../model/enforcement-mode.ts";
 import type { Policy, PortMatch, Rule } from "../model/network-policy.ts";
 import { matches } from "../model/selector.ts";
@@ -73,7 +73,7 @@ export const isAuditedFor = (cluster: Cluster, pod: Pod, direction: Direction): 
     : policiesOn(cluster, pod, direction).some((policy) => modeOn(cluster, policy, pod) === "audit");
 
 function selecting(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
-  if (!isSubject(pod) || pod.retained?.sealed === true) return [];
+  if (!isSubject(pod) || isSealed(pod)) return [];
   return policiesIn(cluster.policies, pod.namespace).filter(
     (policy) => policy.isolates[direction] && matches(policy.subject, pod.labels),
   );
@@ -172,7 +172,7 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
     audit: isOpened(cluster, pod),
   };
   // An unknown pod is isolated without any policy, and so is one about which too little is still known.
-  if (isUnknown(pod) || pod.retained?.sealed === true) return closed;
+  if (isUnknown(pod) || isSealed(pod)) return closed;
   const policies = policiesOn(cluster, pod, direction);
   const audit = isAuditedFor(cluster, pod, direction);
   if (pod.retained?.isolated[direction] === true && (policies.length === 0 || audit)) return closed;

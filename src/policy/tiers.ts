@@ -6,7 +6,7 @@ import { hasName } from "../base/domain-name.ts";
 import { addressBits, type Cidr, cidrCovers, cidrOf, LINK_LOCAL_V6, MULTICAST } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { sameItems } from "../base/stage.ts";
-import { type Cluster, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
+import { type Cluster, isSealed, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
 import {
   type Action,
   type ClusterPeer,
@@ -77,7 +77,7 @@ export function clusterPoliciesOn(
   direction: Direction,
 ): readonly ClusterPolicy[] {
   const all = ranked(cluster.clusterPolicies ?? NO_POLICIES);
-  if (all.length === 0 || !isSubject(pod) || pod.retained?.sealed === true) return [];
+  if (all.length === 0 || !isSubject(pod) || isSealed(pod)) return [];
   return all.filter((policy) => policy.rules[direction].length > 0 && selectsPod(cluster, policy, pod));
 }
 

@@ -2,7 +2,7 @@
 
 import { assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
-import { keyOf } from "../model/cluster.ts";
+import { EXCEEDS_TEXT, keyOf } from "../model/cluster.ts";
 import { clusterPolicyText } from "../model/cluster-network-policy.ts";
 import type { TierDecision } from "./cluster-policy-oracle.ts";
 import {
@@ -55,11 +55,11 @@ export function sideVerdictText(verdict: SideVerdict, direction: Direction, prob
     case "audit":
       if (verdict.by !== undefined)
         return `${end}: ${traffic} is denied by ${decisionText(verdict.by, direction)} (audit), and passes`;
-      return `${end} is isolated${isolationsText(verdict)} (audit), nothing allows ${traffic}, which passes`;
+      return `${end} is isolated${isolationsText(verdict)}${sealedText(subject)} (audit), nothing allows ${traffic}, which passes`;
     case "denied":
       if (verdict.by !== undefined)
         return `${end}: ${traffic} is denied by ${decisionText(verdict.by, direction)}`;
-      return `${end} is isolated${isolationsText(verdict)}, nothing allows ${traffic}`;
+      return `${end} is isolated${isolationsText(verdict)}${sealedText(subject)}, nothing allows ${traffic}`;
     default:
       return assertNever(verdict, "kind of verdict");
   }
@@ -68,6 +68,8 @@ export function sideVerdictText(verdict: SideVerdict, direction: Direction, prob
 const AMBIGUITY_TEXTS = {
   "link-local": "the link-local address may be that of a peer that it names",
   multicast: "peers that it names may receive what is sent to the multicast address",
+  labels:
+    "the peer may have the labels and port names that it names: they exceed its namespace's share of the agent's memory",
 } as const;
 
 /** As in "deny-metadata (Admin, priority 10) egress[0] \"imds\"". */
@@ -88,6 +90,12 @@ function allowanceText({ policy, rule, peer, port }: Allowance, direction: Direc
 /** By no policy if the pod's object is gone, and with it everything that could allow something. */
 const isolationsText = ({ isolatedBy }: { readonly isolatedBy: readonly Isolation[] }): string =>
   isolatedBy.length === 0 ? "" : ` by ${isolatedBy.map(isolationText).join(", ")}`;
+
+/** Why nothing is allowed to or from one of the pods, whatever policies say. */
+const sealedText = (party: Party): string =>
+  party.kind === "pod" && [party.pod, ...(party.rivals ?? [])].some(({ exceeds }) => exceeds === true)
+    ? ` (${EXCEEDS_TEXT})`
+    : "";
 
 const isolationText = ({ policy, unreadable }: Isolation): string =>
   unreadable === undefined ? policy : `${policy} (which cannot be read: ${unreadable})`;

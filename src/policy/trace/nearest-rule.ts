@@ -3,7 +3,14 @@
 import { assertNever } from "../../base/assert.ts";
 import type { Direction } from "../../base/direction.ts";
 import { cidrContains } from "../../base/ip.ts";
-import { type Cluster, isSelectable, keyOf, namespaceLabels, type Pod } from "../../model/cluster.ts";
+import {
+  type Cluster,
+  EXCEEDS_TEXT,
+  isSelectable,
+  keyOf,
+  namespaceLabels,
+  type Pod,
+} from "../../model/cluster.ts";
 import {
   exceptionsOf,
   type Peer,
@@ -103,7 +110,8 @@ function peerLacks(asked: Asked, peer: Peer): readonly Lack[] {
       return [{ text: outside, weight: WEIGHT.block }];
     }
     case "pods": {
-      if (other.kind === "pod" && isSelectable(other.pod)) return podLacks(asked, peer, other.pod);
+      if (other.kind === "pod" && isSelectable(other.pod) && other.pod.exceeds !== true)
+        return podLacks(asked, peer, other.pod);
       return [{ text: `a pod (${notSelectable(other)})`, weight: WEIGHT.kind }];
     }
     case "nothing":
@@ -115,6 +123,7 @@ function peerLacks(asked: Asked, peer: Peer): readonly Lack[] {
 
 function notSelectable(party: Party): string {
   if (party.kind === "address") return `${party.address.text} is no pod's address`;
+  if (party.pod.exceeds === true) return `no selector matches ${keyOf(party.pod)}: ${EXCEEDS_TEXT}`;
   return `${keyOf(party.pod)} is a ${party.pod.hostNetwork ? "host-network" : "finished"} pod, which no selector matches`;
 }
 
