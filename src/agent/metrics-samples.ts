@@ -2,14 +2,15 @@
 
 import { readdirSync } from "node:fs";
 import { DIRECTIONS } from "../base/direction.ts";
+import { follow } from "../base/versioned-map.ts";
 import type { Fault } from "../datapath/attachments.ts";
 import type { NameStatistics } from "../datapath/domain-names.ts";
 import type { EndpointCounts } from "../datapath/per-cpu-counters.ts";
 import { verdictOfReason } from "../events/packet-event.ts";
 import type { EventTotals } from "../events/packet-event-ring.ts";
 import { COUNTED_FAMILY_NAMES, REASON_NAMES, SCREENED_NAMES, Screened } from "../gen/layout.ts";
+import { type Cluster, EMPTY_CLUSTER } from "../model/cluster.ts";
 import type { KindHealth, SourceHealth } from "../model/cluster-snapshot.ts";
-import type { Policy } from "../model/network-policy.ts";
 import {
   type CapacityView,
   type CniView,
@@ -218,7 +219,7 @@ export function enforcementSamples(force: InForce | undefined, faults: readonly 
     })),
     leftOut: [
       ...leftOutSamples(force?.compiled.excesses ?? []),
-      ...reducedSamples(force?.cluster.policies.values() ?? []),
+      ...reducedSamples(force?.source ?? EMPTY_CLUSTER),
     ],
     isolated: DIRECTIONS.map((direction) => ({
       labels: { direction },
@@ -244,14 +245,36 @@ function leftOutSamples(excesses: readonly Excess[]): Sample[] {
   });
 }
 
-/** Counts policies that are kept without their rules. */
-function reducedSamples(policies: Iterable<Policy>): Sample[] {
-  const reduced = [...policies].filter(({ exceeds }) => exceeds === true);
-  return [...Map.groupBy(reduced, ({ namespace }) => namespace)].map(([namespace, own]) => ({
-    labels: { namespace, limit: "memory of policies" },
-    value: own.length,
-  }));
+/** Counts what is kept in a reduced form, since it exceeds its namespace's share of the agent's memory. */
+function reducedSamples({ policies, pods, services, slices }: Cluster): Sample[] {
+  return Object.entries({ policies, pods, Services: services, slices }).flatMap(([plural, map]) =>
+    [...reducedIn(map)].map(([namespace, value]) => ({
+      labels: { namespace, limit: `memory of ${plural}` },
+      value,
+    })),
+  );
 }
+
+interface Reducible {
+  readonly namespace: string;
+  readonly exceeds?: true;
+}
+
+/** The number of them by namespace. */
+const reducedIn = follow<string, Reducible, Map<string, number>>(
+  () => new Map(),
+  (counts, { before, after }) => {
+    for (const [object, by] of [
+      [before, -1],
+      [after, 1],
+    ] as const) {
+      if (object?.exceeds !== true) continue;
+      const count = (counts.get(object.namespace) ?? 0) + by;
+      if (count === 0) counts.delete(object.namespace);
+      else counts.set(object.namespace, count);
+    }
+  },
+);
 
 export function cniSamples(cni: CniView | undefined, counts: CniCounts): Readings {
   const { claims = 0, inForce = 0 } = cni ?? {};

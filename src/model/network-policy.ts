@@ -74,7 +74,7 @@ export interface Policy {
   readonly omitted?: string;
   /**
    * Set where the policy exceeds its namespace's share of the agent's memory: it isolates its pods, its rules are not kept, and
-   * `unreadable` is the reason. See source/apiserver/policy-memory.ts.
+   * `unreadable` is the reason. See source/apiserver/object-memory.ts.
    */
   readonly exceeds?: true;
   /** Annotation `weir.dev/mode`: model/enforcement-mode.ts resolves it. */

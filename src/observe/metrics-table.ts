@@ -59,7 +59,7 @@ export const METRICS = {
     "gauge",
     "weir_limit_left_out",
     ["namespace", "limit"],
-    "Rules, pods and Services left out because their namespace exceeds its share, and policies kept without their rules",
+    "Rules, pods and Services left out because their namespace exceeds its share, and objects kept in a reduced form",
   ),
   entries: metric("gauge", "weir_table_entries", ["table"], "Entries in use of each limited table"),
   capacity: metric(

@@ -16,19 +16,26 @@ import type { EndpointSlice, Service } from "../../model/service.ts";
 import { openTrust } from "./annotation-trust.ts";
 import { type CredentialOptions, openCredentials } from "./credentials.ts";
 import { openClient } from "./http-client.ts";
+import {
+  isLimited,
+  type LimitedKind,
+  MEMORY,
+  type Memory,
+  memoryFor,
+  policyWeight,
+} from "./object-memory.ts";
 import { openStore, type Store } from "./object-store.ts";
-import { policyMemory, weightOf } from "./policy-memory.ts";
 import { type Observer, openObserver, runReflector, type Shared } from "./reflector.ts";
 import { TIMING, type Timing } from "./request-timing.ts";
-import { KINDS, type Kind } from "./resource-kinds.ts";
+import { KINDS, type Kind, POLICY_KINDS } from "./resource-kinds.ts";
 
 export interface ApiServerOptions {
   readonly credentials: CredentialOptions;
   /** Name of this node, as pods have it in spec.nodeName. */
   readonly node: string;
   readonly timing?: Partial<Timing>;
-  /** For all policies together, in bytes; absent: what the limit of the heap leaves. */
-  readonly policyMemory?: number;
+  /** For all objects of a kind together, in bytes; absent: what the limit of the heap leaves. */
+  readonly memory?: { readonly [kind in LimitedKind]?: number };
 }
 
 export interface ApiServerEnv {
@@ -59,7 +66,7 @@ const NODE_UNKNOWN = `its pods cannot be distinguished from those of other nodes
 /** Errors: OperationError where the credentials name no server. */
 export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): ApiServer {
   const timing = { ...TIMING, ...options.timing };
-  const memory = options.policyMemory ?? policyMemory();
+  const memory = (kind: LimitedKind): number => options.memory?.[kind] ?? memoryFor(kind);
   const credentials = openCredentials(options.credentials);
   /** Of the watch that was begun last. */
   let kinds = openKinds(env.now, memory, () => undefined);
@@ -103,15 +110,21 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
 
 type Kinds = ReadonlyMap<Kind, Followed>;
 
-function openKinds(now: () => Date, memory: number, onChange: () => void): Kinds {
-  // Cluster policies are the administrator's: they are always kept whole, and come first.
+function openKinds(now: () => Date, memory: (kind: LimitedKind) => number, onChange: () => void): Kinds {
+  /** Cluster policies are the administrator's: they are always kept whole, and come first. */
   let ofCluster = 0;
-  const policies = openStore(true, onChange, () => memory - ofCluster);
+  const storeOf = (kind: Kind): Store => {
+    if (!isLimited(kind)) return openStore(POLICY_KINDS.has(kind), onChange);
+    const all = memory(kind);
+    const capacity = kind === "NetworkPolicy" ? () => all - ofCluster : () => all;
+    return openStore(POLICY_KINDS.has(kind), onChange, { memory: MEMORY[kind] as Memory, capacity });
+  };
+  const policies = storeOf("NetworkPolicy");
   const clusterPolicies = openStore(true, () => {
     ofCluster = clusterPolicies
       .values()
       .values()
-      .reduce((sum, policy) => sum + weightOf(policy as ClusterPolicy), 0);
+      .reduce((sum, policy) => sum + policyWeight(policy as ClusterPolicy), 0);
     policies.fit();
     onChange();
   });
@@ -122,7 +135,7 @@ function openKinds(now: () => Date, memory: number, onChange: () => void): Kinds
   return new Map(
     KINDS.map((kind) => [
       kind,
-      { store: stores[kind] ?? openStore(false, onChange), observer: openObserver(kind, now, onChange) },
+      { store: stores[kind] ?? storeOf(kind), observer: openObserver(kind, now, onChange) },
     ]),
   );
 }

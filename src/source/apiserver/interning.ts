@@ -2,6 +2,7 @@
 
 import type { ContainerPort } from "../../model/cluster.ts";
 import type { Labels } from "../../model/selector.ts";
+import { labelsBytes, ORDINARY_PARTS } from "./label-memory.ts";
 
 export interface Interner {
   text(text: string): string;
@@ -17,6 +18,12 @@ const TEXTS = 16_384;
 const LABEL_SETS = 8_192;
 const PORT_LISTS = 1_024;
 
+/** Sets of labels that are larger count as several: in bytes, as labelsBytes() has it. */
+const LABEL_SET_BYTES = 2_048;
+
+/** Longer lists of ports, and sets of labels that no ordinary pod has, are not kept: they would be after their pods are gone. */
+const PORTS_MAX = 64;
+
 /** What has not come for long is forgotten: with every rollout come labels that no pod has any more after the next one. */
 export function openInterner(): Interner {
   const texts = openRecent<string, string>(TEXTS);
@@ -29,15 +36,18 @@ export function openInterner(): Interner {
   };
   const keptLabels = (labels: Labels): Labels => {
     if (labels.size === 0) return NO_LABELS;
+    const bytes = labelsBytes(labels);
+    if (bytes > ORDINARY_PARTS) return labels;
     const hash = hashOf([...labels].flat());
     const known = labelSets.get(hash);
     if (known !== undefined && sameLabels(known, labels)) return known;
     const kept = new Map([...labels].map(([key, value]) => [text(key), text(value)]));
-    labelSets.set(hash, kept);
+    labelSets.set(hash, kept, Math.max(1, bytes / LABEL_SET_BYTES));
     return kept;
   };
   const keptPorts = (ports: readonly ContainerPort[]): readonly ContainerPort[] => {
     if (ports.length === 0) return NO_PORTS;
+    if (ports.length > PORTS_MAX) return ports;
     const hash = hashOf(ports.map(portText));
     const known = portLists.get(hash);
     if (known !== undefined && samePorts(known, ports)) return known;
@@ -47,24 +57,27 @@ export function openInterner(): Interner {
   return { text, labels: remembering(keptLabels), ports: remembering(keptPorts) };
 }
 
-/** A map that forgets what was neither set nor read since so many others were. */
+/** A map that forgets what was neither set nor read since so many others were. A value may count as several. */
 function openRecent<K, V>(most: number) {
-  let recent = new Map<K, V>();
-  let earlier = new Map<K, V>();
-  const set = (key: K, value: V): void => {
-    if (recent.size >= most) {
+  let recent = new Map<K, { readonly value: V; readonly count: number }>();
+  let earlier: typeof recent = new Map();
+  let counted = 0;
+  const set = (key: K, value: V, count = 1): void => {
+    if (counted >= most) {
       earlier = recent;
       recent = new Map();
+      counted = 0;
     }
-    recent.set(key, value);
+    counted += count;
+    recent.set(key, { value, count });
   };
   return {
     get(key: K): V | undefined {
       const known = recent.get(key);
-      if (known !== undefined) return known;
+      if (known !== undefined) return known.value;
       const before = earlier.get(key);
-      if (before !== undefined) set(key, before);
-      return before;
+      if (before !== undefined) set(key, before.value, before.count);
+      return before?.value;
     },
     set,
   };

@@ -2,9 +2,9 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { changesBetween, patched, versionOf } from "../../base/versioned-map.ts";
-import type { Policy } from "../../model/network-policy.ts";
 import type { Problem } from "../../model/problem.ts";
-import { ALL_FIT, fitsAgain, type Shares, sharesOf, weightOf, withoutRules } from "./policy-memory.ts";
+import { type Accounts, fitsAgain, openAccounts } from "./memory-accounts.ts";
+import { isReduced, type Memory } from "./object-memory.ts";
 import type { Item, Value } from "./resource-kinds.ts";
 
 /** How far a list differed from the store. */
@@ -62,27 +62,39 @@ interface Content {
   /** A change makes the next version: a snapshot that has this one is not affected, and no copy is made. */
   values: ReadonlyMap<string, Value>;
   readonly records: Map<string, Record>;
-  /** Of policies whose memory is limited, those that are kept in part included. */
-  readonly weights: Map<string, number>;
+  /** Where memory is limited: of all objects as they came, whether they are kept whole or reduced. */
+  readonly accounts: Accounts | undefined;
 }
 
-const nothing = (): Content => ({ values: new Map(), records: new Map(), weights: new Map() });
+/** The memory that all objects of a store share. */
+export interface Limit {
+  readonly memory: Memory;
+  /** In bytes. */
+  readonly capacity: () => number;
+}
+
+const nothing = (limit: Limit | undefined): Content => ({
+  values: new Map(),
+  records: new Map(),
+  accounts: limit && openAccounts(limit.memory),
+});
 
 const problemsIn = ({ records }: Content): Problem[] =>
   [...records.values()].flatMap(({ problems }) => problems);
 
-/** The memory for policies that a list may take beyond the capacity until it is reduced, as a part of it. */
+/** The problems of objects that fit again, which last for seconds. */
+const AWAITED_LISTED_MAX = 100;
+
+/** The memory that a list may take beyond the capacity until it is reduced, as a part of it. */
 const SLACK = 1 / 16;
 
 /**
  * `keepsLastGood`: where nothing of a newer version can be read, the one before stays in effect, as long as it is the
  * same object (uid). `onChange` is called after every change of a value or problem.
- * `capacity`: the memory for all objects, in bytes, where these are policies: those beyond their namespace's share are kept without their
- * rules (policy-memory.ts).
+ * `limit`: objects beyond their namespace's share of the memory are kept in a reduced form (object-memory.ts).
  */
-export function openStore(keepsLastGood: boolean, onChange: () => void, capacity?: () => number): Store {
-  let content = nothing();
-  let shares = ALL_FIT;
+export function openStore(keepsLastGood: boolean, onChange: () => void, limit?: Limit): Store {
+  let content = nothing(limit);
   /** Keys of what is kept in part. */
   let partial: Set<string> = new Set();
   let generation = 0;
@@ -92,41 +104,53 @@ export function openStore(keepsLastGood: boolean, onChange: () => void, capacity
   const changed = (): void => {
     onChange();
   };
+  const isBeyond = (key: string): boolean => content.accounts?.isBeyond(key) === true;
   /** Reduces what is beyond its share. Returns whether anything, or what is reported of it, may have changed. */
   const reduce = (): boolean => {
-    if (capacity === undefined) return false;
-    const before = shares;
-    shares = sharesOf(content.weights, capacity());
-    const changes = reductions(content.values, shares, content.values);
+    const { accounts, values } = content;
+    if (limit === undefined || accounts === undefined) return false;
+    const before = accounts.version();
+    const changes = reductions(accounts.settle(limit.capacity()), limit, { of: values, before: values });
     for (const key of changes.keys()) partial.add(key);
-    if (changes.size > 0) content.values = patched(content.values, changes);
-    if (before === shares) return false;
+    if (changes.size > 0) content.values = patched(values, changes);
+    if (before === accounts.version()) return false;
     problems = undefined;
     return true;
   };
-  /** What is kept in part and would fit as a whole. */
-  const awaited = (): string[] => [...partial].filter((key) => !shares.beyond.has(key)).sort();
+  /** Of what is kept in part, how much would fit as a whole: all that is beyond its share is reduced. */
+  const awaited = (): number => partial.size - (content.accounts?.beyond() ?? 0);
+  const awaitedProblems = ({ memory }: Limit): Problem[] =>
+    awaited() === 0
+      ? []
+      : [...partial]
+          .filter((key) => !isBeyond(key))
+          .slice(0, AWAITED_LISTED_MAX)
+          .map((key) => fitsAgain(key, memory));
   /** What is kept of a new version, once all others are reduced as far as that requires. */
   const fitted = (key: string, value: Value | undefined): Value | undefined => {
-    if (capacity === undefined) return value;
-    weigh(content.weights, key, value);
+    if (limit === undefined) return value;
+    weigh(content, limit, { key, value, isKnown: content.values.has(key) });
     reduce();
-    const kept = value && shares.beyond.has(key) ? reducedAs(value, content.values.get(key)) : value;
-    if (kept !== undefined && isReduced(kept)) partial.add(key);
+    const kept = value && isBeyond(key) ? reducedAs(value, limit.memory, content.values.get(key)) : value;
+    if (isReduced(kept)) partial.add(key);
     else if (partial.delete(key)) problems = undefined;
     return kept;
   };
   return {
     values: () => content.values,
     problems() {
-      problems ??= [...shares.problems(), ...awaited().map(fitsAgain), ...problemsIn(content)];
+      problems ??= [
+        ...(content.accounts?.problems() ?? []),
+        ...(limit === undefined ? [] : awaitedProblems(limit)),
+        ...problemsIn(content),
+      ];
       return problems;
     },
     size: () => content.values.size,
     fit() {
       if (reduce()) changed();
     },
-    isToBeRelisted: () => awaited().length > 0,
+    isToBeRelisted: () => awaited() > 0,
     writer() {
       generation += 1;
       const mine = generation;
@@ -151,31 +175,38 @@ export function openStore(keepsLastGood: boolean, onChange: () => void, capacity
           changed();
         },
         list(passed) {
-          const next = { ...nothing(), values: new Map<string, Value>() };
-          /** Never less than the memory of what is not reduced. */
-          let whole = 0;
+          const next = { ...nothing(limit), values: new Map<string, Value>() };
+          /** At how many bytes of what is not reduced to look again. */
+          let fullAt = limit === undefined ? Number.POSITIVE_INFINITY : limit.capacity() * (1 + SLACK);
           /** As objects come, so that they are never all there at once: what is beyond its share now is so at the end. */
-          const reduceNext = (): void => {
-            if (capacity === undefined) return;
-            const { beyond } = sharesOf(next.weights, capacity());
-            for (const [key, value] of reductions(next.values, { beyond }, content.values))
-              next.values.set(key, value);
-            whole = next.weights.entries().reduce((sum, [key, of]) => sum + (beyond.has(key) ? 0 : of), 0);
+          const reduceNext = (key?: string): void => {
+            if (limit === undefined || next.accounts === undefined) return;
+            const capacity = limit.capacity();
+            const crossed = next.accounts.settle(capacity);
+            const beyond = key !== undefined && next.accounts.isBeyond(key) ? [...crossed, key] : crossed;
+            for (const [each, value] of reductions(beyond, limit, {
+              of: next.values,
+              before: content.values,
+            }))
+              next.values.set(each, value);
+            fullAt = Math.max(capacity, next.accounts.fitting()) + capacity * SLACK;
           };
           /** Keys of objects that the watch had passed at the version that they are listed with. */
           const known = new Set<string>();
           return {
             put(item) {
+              const { key } = item;
+              const isKnown = next.values.has(key);
               place(item, content, next, keepsLastGood);
               // Only of what differs: a large cluster's keys need not be kept twice.
-              if (next.values.get(item.key) !== content.values.get(item.key) && passed(item.version))
-                known.add(item.key);
-              if (capacity === undefined) return;
-              whole += weigh(next.weights, item.key, next.values.get(item.key));
-              if (whole > capacity() * (1 + SLACK)) reduceNext();
+              if (next.values.get(key) !== content.values.get(key) && passed(item.version)) known.add(key);
+              if (limit === undefined || next.accounts === undefined) return;
+              weigh(next, limit, { key, value: next.values.get(key), isKnown });
+              if (next.accounts.isBeyond(key) || next.accounts.fitting() > fullAt) reduceNext(key);
             },
             remove(key) {
-              next.weights.delete(key);
+              if (limit !== undefined)
+                weigh(next, limit, { key, value: undefined, isKnown: next.values.has(key) });
               next.values.delete(key);
               next.records.delete(key);
             },
@@ -200,36 +231,35 @@ export function openStore(keepsLastGood: boolean, onChange: () => void, capacity
   };
 }
 
-const isReduced = (value: Value | undefined): boolean => value !== undefined && "exceeds" in value;
-
-/** What takes the place of what is beyond its share and not reduced yet; `before`: of equal ones, the earlier stays. */
+/** What takes the place of those of these that are not reduced yet. */
 function reductions(
-  values: ReadonlyMap<string, Value>,
-  { beyond }: Pick<Shares, "beyond">,
-  before: ReadonlyMap<string, Value>,
+  beyond: Iterable<string>,
+  { memory }: Limit,
+  { of, before }: { readonly of: Content["values"]; readonly before: Content["values"] },
 ): ReadonlyMap<string, Value> {
   const found = new Map<string, Value>();
   for (const key of beyond) {
-    const value = values.get(key);
-    if (value !== undefined && !isReduced(value)) found.set(key, reducedAs(value, before.get(key)));
+    const value = of.get(key);
+    if (value !== undefined && !isReduced(value)) found.set(key, reducedAs(value, memory, before.get(key)));
   }
   return found;
 }
 
-function reducedAs(value: Value, known: Value | undefined): Value {
-  const reduced = withoutRules(value as Policy);
+/** `known`: of equal ones, the earlier stays. */
+function reducedAs(value: Value, memory: Memory, known: Value | undefined): Value {
+  const reduced = memory.reduced(value);
   return known !== undefined && isDeepStrictEqual(known, reduced) ? known : reduced;
 }
 
-/** Notes the memory of a policy, and returns it. */
-function weigh(weights: Map<string, number>, key: string, value: Value | undefined): number {
-  if (value === undefined) {
-    weights.delete(key);
-    return 0;
-  }
-  const weight = weightOf(value as Policy);
-  weights.set(key, weight);
-  return weight;
+interface Weighed {
+  readonly key: string;
+  readonly value: Value | undefined;
+  /** Whether the object was there before. */
+  readonly isKnown: boolean;
+}
+
+function weigh({ accounts }: Content, { memory }: Limit, { key, value, isKnown }: Weighed): void {
+  accounts?.set(key, value && memory.weightOf(value), isKnown);
 }
 
 /** A map equal to `next`, as a version after the one before. */

@@ -10,7 +10,7 @@ import { address } from "../../support/model.ts";
 const service = (
   name: string,
   addresses: Partial<Pick<Service, "clusterIps" | "externalIps" | "loadBalancerIps">>,
-) => ({
+): Service => ({
   ...{ namespace: "x", name, ports: [], selector: undefined, onlyLocal: false },
   ...{ clusterIps: [], externalIps: [], loadBalancerIps: [], ...addresses },
 });

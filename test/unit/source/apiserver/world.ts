@@ -8,7 +8,11 @@ import { expect, onTestFinished } from "vitest";
 import { openLog } from "../../../../src/base/log.ts";
 import type { ClusterSnapshot, KindHealth } from "../../../../src/model/cluster-snapshot.ts";
 import { selectorText } from "../../../../src/model/selector.ts";
-import { type ApiServer, openApiServer } from "../../../../src/source/apiserver/apiserver-source.ts";
+import {
+  type ApiServer,
+  type ApiServerOptions,
+  openApiServer,
+} from "../../../../src/source/apiserver/apiserver-source.ts";
 import type { Timing } from "../../../../src/source/apiserver/request-timing.ts";
 import type { Kind } from "../../../../src/source/apiserver/resource-kinds.ts";
 import { valueAt } from "../../../../src/source/parse/fields.ts";
@@ -73,7 +77,8 @@ export interface WorldOptions extends ServerOptions {
   /** Lines of the kubeconfig's cluster and user, as JSON. */
   readonly cluster?: Readonly<Record<string, unknown>>;
   readonly user?: Readonly<Record<string, unknown>>;
-  readonly policyMemory?: number;
+  /** In bytes. */
+  readonly memory?: ApiServerOptions["memory"];
   /** What an earlier agent has read is not in force. */
   readonly fresh?: true;
   /** The server is absent at first. */
@@ -103,7 +108,7 @@ export async function openWorld({ objects = someObjects(), ...options }: WorldOp
       credentials: { from: "kubeconfig", path: kubeconfig },
       node: NODE,
       timing: { ...QUICK, ...options.timing },
-      ...(options.policyMemory === undefined ? {} : { policyMemory: options.policyMemory }),
+      ...(options.memory === undefined ? {} : { memory: options.memory }),
     },
     {
       ...{ log: logTo(log), now: () => new Date(), version: "test" },
