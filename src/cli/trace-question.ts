@@ -17,6 +17,7 @@ import {
   type NodeFacts,
   noServicePort,
   pathsThrough,
+  pathsToClosed,
   rangesWithout,
   servicePortsOf,
 } from "../policy/trace/traced-services.ts";
@@ -78,6 +79,8 @@ function pathsOn(worlds: Worlds, route: Route, { question, to, node }: Asked): r
   if (protocol === "ICMP") return pathsOf(worlds, route, "ICMP");
   const ranges = rangesOf(worlds.cluster, question, { to, protocol, route });
   if (to.service === undefined) return pathsOf(worlds, route, { protocol, ranges });
+  const closed = pathsToClosed(worlds, route, { protocol, ranges, node });
+  if (closed !== undefined) return closed;
   const frontends = frontendsAt(worlds.cluster, route.to, { protocol, ranges, node });
   const through = frontends.flatMap((frontend) => pathsThrough(worlds, { from: route.from, frontend }, node));
   // A Service means its ports. Other ports of an address outside the cluster (a node's, a load balancer's) lead to

@@ -81,6 +81,8 @@ export interface ViaReport {
   readonly itself?: SideReport;
   /** Whether there is anyone behind it. */
   readonly backends: number;
+  /** Whether its backends are not known, as it is beyond its namespace's share. */
+  readonly refused?: true;
 }
 
 export interface TraceReport {
@@ -141,7 +143,8 @@ const viaReport = ({ frontend, leaves, itself }: Via, where: Where): ViaReport =
   port: frontend.port,
   leaves,
   ...(itself && { itself: tracedReport(itself, "egress", where) }),
-  backends: frontend.backends.length,
+  backends: frontend.backends.reduce((sum, { addresses }) => sum + addresses.length, 0),
+  ...(frontend.refused === true && { refused: true }),
 });
 
 const rangeText = ({ first, last }: { readonly first: number; readonly last: number }): string =>
@@ -240,7 +243,9 @@ function pathLines(paths: readonly PathReport[]): string[] {
   return [
     `${wordOf(allowed)}${change}: ${routeText(paths, path)}`,
     ...viaLines(path),
-    ...sideLines(egress, `egress of ${from.pod ?? from.address}`, from),
+    ...(path.via?.refused === true && !path.via.leaves
+      ? isolationLines(egress, from)
+      : sideLines(egress, `egress of ${from.pod ?? from.address}`, from)),
     ...(path.via?.backends === 0 ? [] : sideLines(ingress, `ingress of ${someOf(ends, ENDS_MAX, ", ")}`, to)),
     ...new Set(paths.flatMap(kernelLines)),
   ];
@@ -255,13 +260,18 @@ function routeText(paths: readonly PathReport[], { protocol, ports, via }: PathR
   const traffic = ports === undefined ? protocol : `${protocol}/${ports}`;
   if (via === undefined) return `${traffic} from ${end("from")} to ${end("to")}`;
   const addresses = paths.flatMap((each) => each.via?.address ?? []);
-  const service = `${protocol}/${via.port} from ${end("from")} to Service ${via.service} (${listed(addresses)})`;
+  const port = via.backends === 0 ? (ports ?? via.port) : via.port;
+  const service = `${protocol}/${port} from ${end("from")} to Service ${via.service} (${listed(addresses)})`;
   return via.backends === 0 ? service : `${service}, and on to ${end("to")} at ${traffic}`;
 }
 
 /** What keeps a packet from a backend that it might go to, or to another one. */
 function viaLines({ from, via, egress }: PathReport): string[] {
   if (via === undefined) return [];
+  if (via.refused === true)
+    return [
+      `  Service ${via.service}: beyond its namespace's share, so its backends are not known: ${via.leaves ? "nothing can be denied to this client" : "denied to each client to which something can be denied"}`,
+    ];
   if (via.backends === 0) return [`  Service ${via.service}: it has no backend`];
   if (via.itself?.verdict === "denied")
     return [
@@ -328,6 +338,11 @@ function sideLines(
       ];
   }
 }
+
+const isolationLines = ({ isolatedBy }: SideReport, { pod, address }: EndReport): readonly string[] =>
+  isolatedBy.length === 0
+    ? []
+    : [`  egress of ${pod ?? address}: isolated by ${isolatedBy.map(({ policy }) => policy).join(", ")}`];
 
 /** Names that are shown in one line. */
 const NAMES_MAX = 5;

@@ -2,6 +2,7 @@
 
 import type { Address } from "../base/ip.ts";
 import { isSelectable, keyOf } from "../model/cluster.ts";
+import { backendsOf } from "../model/frontends.ts";
 import type { Case, Cell, End, Step } from "../source/conformance/case-types.ts";
 import { arriving } from "./cell-verdict.ts";
 
@@ -30,7 +31,9 @@ export function hostsOf(of: Case, step: Step): Hosts {
   const pods = [...step.cluster.pods.values()];
   const asked = new Set(cells.flatMap(({ from, to, behind }) => [from.name, behind?.end.name ?? to.name]));
   // Every backend of a probed Service is on this node, as for the other engines.
-  const backends = new Set(cells.flatMap(({ behind }) => behind?.frontend.backends.map(textOf) ?? []));
+  const backends = new Set(
+    cells.flatMap(({ behind }) => (behind ? backendsOf(behind.frontend).map(textOf) : [])),
+  );
   for (const pod of pods) if (pod.ips.some(({ text }) => backends.has(text))) asked.add(keyOf(pod));
   const groups: Group[] = pods
     .filter((pod) => isSelectable(pod) && asked.has(keyOf(pod)))

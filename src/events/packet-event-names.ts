@@ -82,7 +82,7 @@ export function namerOf(force: NamingState | undefined, lookup: NameLookup = () 
       cluster === undefined || meaning === undefined || entry === undefined || !POLICY_REASONS.has(reason)
         ? undefined
         : decidingRule(
-            { cluster, services: meaning.services },
+            { cluster, meaning },
             {
               ...{ entry, direction: opener, protocol: protocolText(event.protocol) },
               remote: asked?.address ?? "",

@@ -2,14 +2,26 @@
 //
 // Follows k8s.io/kubernetes/pkg/proxy (endpointSliceCache, CategorizeEndpoints). Where its choice cannot be predicted
 // (topology hints, session affinity), every backend that it may choose is one.
+//
+// A Service with many ports and many endpoints has the product of both behind it: its frontends share their lists of addresses, and what is
+// beyond the share of the Service's namespace is refused (frontend-shares.ts).
 
 import { type Address, FAMILIES, type Family } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
 import { openMultimap } from "../base/multimap.ts";
 import { changesBetween, follow, patched } from "../base/versioned-map.ts";
 import { type Cluster, EMPTY_CLUSTER, keyOf, type Pod } from "./cluster.ts";
+import {
+  type FamilySize,
+  FRONTEND_CAPACITIES,
+  type FrontendCapacities,
+  type FrontendExcess,
+  openFrontendShares,
+  type ServiceSize,
+} from "./frontend-shares.ts";
 import type { Protocol } from "./protocol.ts";
 import { matches, type Selector } from "./selector.ts";
-import type { EndpointSlice, Service, ServicePort } from "./service.ts";
+import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "./service.ts";
 
 /** One address and port that is rewritten on the way. */
 export interface Frontend {
@@ -28,31 +40,37 @@ export interface Frontend {
    * the Service, and of new ones until kube-proxy has its rules. So what is denied at the address is denied, wherever else it may lead.
    */
   readonly judgedAsItself: boolean;
-  /** Each once. */
-  readonly backends: readonly Backend[];
+  /** One for each port; the other ports of the Service share the lists of addresses. */
+  readonly backends: readonly Backends[];
+  /** Set where the backends are not known, as they are too many: denied to every pod to which anything can be denied. */
+  readonly refused?: true;
 }
 
-/** Where connections to a frontend end. */
+/** Where connections to a frontend end: a port of several addresses, each once. */
+export interface Backends {
+  readonly addresses: readonly Address[];
+  readonly port: number;
+}
+
 export interface Backend {
   readonly address: Address;
   readonly port: number;
 }
 
-interface Candidate extends Backend {
-  readonly ready: boolean;
-  readonly serving: boolean;
-  readonly terminating: boolean;
-  readonly node: string | undefined;
-}
+/** One by one, which for a Service of many ports is the product of these and its endpoints. */
+export const backendsOf = ({ backends }: Pick<Frontend, "backends">): Backend[] =>
+  backends.flatMap(({ addresses, port }) => addresses.map((address) => ({ address, port })));
 
 /** Canonical text of a frontend: no two frontends have the same. */
 export const frontendKey = (frontend: Pick<Frontend, "address" | "protocol" | "port">): string =>
   `${frontend.address.text} ${frontend.protocol}/${frontend.port}`;
 
 /** All frontends of the cluster, in key order of their Services: see `Frontends`. */
-export const frontendsOf = (cluster: Cluster, nodes: ReadonlySet<string>): Frontend[] => [
-  ...openFrontends()(cluster, nodes).all.values(),
-];
+export const frontendsOf = (
+  cluster: Cluster,
+  nodes: ReadonlySet<string>,
+  capacities?: FrontendCapacities,
+): Frontend[] => [...openFrontends()(cluster, nodes, capacities).all.values()];
 
 export interface Frontends {
   /** By `frontendKey`. */
@@ -61,6 +79,19 @@ export interface Frontends {
   readonly changed: ReadonlySet<string>;
   /** The keys of those that lead to any of the addresses, or are judged by one themselves, and perhaps of others. Valid until the next call. */
   leadingTo(addresses: Iterable<string>): ReadonlySet<string>;
+  /**
+   * Addresses of Services whose ports are not known, by their texts: there are no frontends there, and every port is refused. The same
+   * map while nothing changes.
+   */
+  readonly closed: ReadonlyMap<string, Closed>;
+  /** What is beyond the namespaces' shares; the same list while nothing changes. */
+  readonly excesses: readonly FrontendExcess[];
+}
+
+export interface Closed {
+  readonly address: Address;
+  /** `namespace/name` of the first Service that has it. */
+  readonly service: string;
 }
 
 /**
@@ -68,7 +99,11 @@ export interface Frontends {
  * Services that have none. One that is as before stays the same object. `nodes` are the names of the node that rewrites, as
  * far as they are known: a Service with internalTrafficPolicy Local leads to no other there.
  */
-export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) => Frontends {
+export function openFrontends(): (
+  cluster: Cluster,
+  nodes: ReadonlySet<string>,
+  capacities?: FrontendCapacities,
+) => Frontends {
   /** Of each Service; some are claimed by several. */
   const claims = new Map<string, Claim>();
   const claimants = openMultimap<string, string>();
@@ -76,6 +111,10 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
   const leading = openMultimap<string, string>();
   /** Services that select pods and have no slices, by namespace. */
   const unsliced = openMultimap<string, string>();
+  const shares = openFrontendShares();
+  /** The addresses of each Service whose ports are not known. */
+  const closing = new Map<string, readonly Address[]>();
+  let closed: Frontends["closed"] = new Map();
   let all: ReadonlyMap<string, Frontend> = new Map();
   let cluster: Cluster = EMPTY_CLUSTER;
   let here: string | undefined;
@@ -114,30 +153,78 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
   };
 
   /** Where several Services claim one frontend, it may lead to the backends of any. */
-  const mergedAt = (key: string): Frontend | undefined =>
-    merged(
-      claimants
-        .get(key)
-        .toSorted()
-        .flatMap((service) => claims.get(service)?.byKey.get(key) ?? []),
-    );
+  const mergedAt = (key: string, union: Union): Frontend | undefined => {
+    const each = claimants
+      .get(key)
+      .toSorted()
+      .flatMap((service) => claims.get(service)?.byKey.get(key) ?? []);
+    const is = merged(each, union);
+    return is === undefined || closed.has(is.address.text) ? undefined : is;
+  };
 
-  return (next, nodes) => {
+  /** The frontends at addresses that are closed, or no longer. */
+  const close = ({ keys, addresses }: Changed): void => {
+    const before = closed;
+    closed = new Map(
+      [...closing]
+        .sort(inKeyOrder)
+        .reverse()
+        .flatMap(([service, own]) => own.map((address) => [address.text, { address, service }] as const)),
+    );
+    for (const key of claimants.keys()) {
+      const text = key.slice(0, key.indexOf(" "));
+      if (before.has(text) === closed.has(text)) continue;
+      keys.add(key);
+      for (const service of claimants.get(key))
+        for (const each of claims.get(service)?.addresses ?? []) addresses.add(each);
+    }
+  };
+
+  return (next, nodes, capacities = FRONTEND_CAPACITIES) => {
     const names = [...nodes].sort().join(" ");
     const touched = touchedBy(next, names);
     const slices = slicesByService(next.slices);
+    /** Kept for one Service alone: of all together they are too large. */
+    let known: { readonly key: string; readonly endpoints: Endpoints } | undefined;
+    const endpointsOf = (key: string, service: Service): Endpoints => {
+      if (known?.key === key) return known.endpoints;
+      const own = slices.get(key)?.map(([, slice]) => slice);
+      const endpoints = own === undefined ? podsBehind(next, service, nodes) : slicedEndpoints(own, nodes);
+      known = { key, endpoints };
+      return endpoints;
+    };
+    for (const key of touched) {
+      const service = next.services.get(key);
+      const namespace = key.slice(0, key.indexOf("/"));
+      if (service?.selector !== undefined && slices.get(key) === undefined) unsliced.add(namespace, key);
+      else unsliced.delete(namespace, key);
+      shares.set(key, service && sizeOf(service, endpointsOf(key, service)));
+    }
+    const { refused, unlisted, changed: others, excesses } = shares.update(capacities);
+    for (const key of others) touched.add(key);
     const changed: Changed = { keys: new Set(), addresses: new Set() };
+    let isClosingOther = false;
     for (const key of [...touched].sort()) {
       const service = next.services.get(key);
-      const own = slices.get(key)?.map(([, slice]) => slice);
-      const namespace = key.slice(0, key.indexOf("/"));
-      if (service?.selector !== undefined && own === undefined) unsliced.add(namespace, key);
-      else unsliced.delete(namespace, key);
-      claim(key, service === undefined ? [] : frontendsOfService(next, service, { own, nodes }), changed);
+      const closes = FAMILIES.filter((family) => service?.exceeds === true || unlisted[family].has(key));
+      const addresses = service === undefined ? [] : closes.flatMap((family) => addressesOf(service, family));
+      if (!isSameList(closing.get(key) ?? NO_ADDRESSES)(addresses)) {
+        isClosingOther = true;
+        if (addresses.length === 0) closing.delete(key);
+        else closing.set(key, addresses);
+      }
+      const isRefused = refused.has(key) || slices.get(key)?.some(([, slice]) => slice.exceeds) === true;
+      const found = (families: readonly Family[]): Frontend[] =>
+        service === undefined
+          ? []
+          : frontendsOfService(service, families, isRefused ? undefined : endpointsOf(key, service));
+      claim(key, found(FAMILIES.filter((family) => !closes.includes(family))), changed);
     }
+    if (isClosingOther) close(changed);
+    const union = openUnion();
     const patch = new Map<string, Frontend | undefined>();
     for (const key of changed.keys) {
-      const is = mergedAt(key);
+      const is = mergedAt(key, union);
       if (is === undefined || !isAs(is, all.get(key))) patch.set(key, is);
     }
     all = patched(all, patch);
@@ -145,19 +232,35 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
     here = names;
     return {
       all,
+      closed,
+      excesses,
       changed: changed.addresses,
       leadingTo(addresses) {
         const services = new Set<string>();
         for (const address of addresses) for (const service of leading.get(address)) services.add(service);
-        return new Set(services.values().flatMap((service) => claims.get(service)?.byKey.keys() ?? []));
+        const keys = services.values().flatMap((service) => claims.get(service)?.byKey.keys() ?? []);
+        return new Set(keys.filter((key) => all.has(key)));
       },
     };
   };
 }
 
+const inKeyOrder = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number =>
+  a < b ? -1 : 1;
+
+const addressesOf = (
+  { clusterIps, loadBalancerIps, externalIps }: Service,
+  family: Family,
+): readonly Address[] =>
+  [...clusterIps, ...loadBalancerIps, ...externalIps].filter((address) => address.family === family);
+
 /** Where packets to a frontend may go: to its backends, and where its address may be that of another host, to that one. */
-export const judgedIn = ({ address, port, judgedAsItself, backends }: Frontend): readonly Backend[] =>
-  judgedAsItself ? [...backends, { address, port }] : backends;
+export const judgedIn = (frontend: Frontend): readonly Backend[] =>
+  isJudgedAsItself(frontend) ? [...backendsOf(frontend), frontend] : backendsOf(frontend);
+
+/** Nothing that is refused is judged by where it leads to. */
+export const isJudgedAsItself = ({ judgedAsItself, refused }: Frontend): boolean =>
+  judgedAsItself && refused !== true;
 
 /** The frontends of one Service. */
 interface Claim {
@@ -167,11 +270,15 @@ interface Claim {
   readonly addresses: ReadonlySet<string>;
 }
 
-const claimOf = (frontends: readonly Frontend[]): Claim => ({
-  frontends,
-  byKey: Map.groupBy(frontends, frontendKey),
-  addresses: new Set(frontends.values().flatMap((each) => judgedIn(each).map(({ address }) => address.text))),
-});
+const claimOf = (frontends: readonly Frontend[]): Claim => {
+  const lists = new Set(frontends.flatMap(({ backends }) => backends.map(({ addresses }) => addresses)));
+  const itself = frontends.filter(isJudgedAsItself).map(({ address }) => address);
+  return {
+    frontends,
+    byKey: Map.groupBy(frontends, frontendKey),
+    addresses: new Set([...lists, itself].flatMap((list) => list.map(({ text }) => text))),
+  };
+};
 
 const NO_CLAIM = claimOf([]);
 
@@ -180,20 +287,39 @@ interface Changed {
   readonly addresses: Set<string>;
 }
 
+const NO_ADDRESSES: readonly Address[] = [];
+/** How much a Service has: its ports at all addresses, and the endpoints at each port. */
+function sizeOf(service: Service, endpoints: Endpoints): ServiceSize {
+  const ofFamily = (family: Family): FamilySize => {
+    const addresses = addressesOf(service, family).length;
+    if (addresses === 0) return { frontends: 0, backends: 0 };
+    return {
+      frontends: service.ports.length * addresses,
+      backends: service.ports.reduce((sum, port) => sum + endpoints.count(port, family), 0),
+    };
+  };
+  return { 4: ofFamily(4), 6: ofFamily(6) };
+}
+
+/** `endpoints`: undefined where it is refused. */
 function frontendsOfService(
-  cluster: Cluster,
   service: Service,
-  { own, nodes }: { readonly own: readonly EndpointSlice[] | undefined; readonly nodes: ReadonlySet<string> },
+  families: readonly Family[],
+  endpoints: Endpoints | undefined,
 ): Frontend[] {
-  // Both the Service and what is behind it may have thousands of ports.
-  const behind = own === undefined ? openPodsBehind(cluster, service) : openSliced(own);
-  return service.ports.flatMap((port) =>
-    FAMILIES.flatMap((family) => {
-      const candidates = (): Candidate[] => behind(port, family);
-      return ofPort(service, port, family, { candidates, nodes });
-    }),
+  return families.flatMap((family) =>
+    addressesOf(service, family).length === 0
+      ? []
+      : service.ports.flatMap((port) => ofPort(service, port, { family, endpoints })),
   );
 }
+
+/** Compares two lists once: those of all ports of a Service are the same. */
+const isSameList = memo((a: readonly Address[]) =>
+  memo(
+    (b: readonly Address[]) => a.length === b.length && a.every(({ text }, index) => text === b[index]?.text),
+  ),
+);
 
 const isAs = (one: Frontend, other: Frontend | undefined): boolean =>
   other !== undefined &&
@@ -201,40 +327,36 @@ const isAs = (one: Frontend, other: Frontend | undefined): boolean =>
   one.service === other.service &&
   one.keepsSource === other.keepsSource &&
   one.judgedAsItself === other.judgedAsItself &&
+  one.refused === other.refused &&
   one.backends.length === other.backends.length &&
-  one.backends.every(({ address, port }, index) => {
+  one.backends.every(({ addresses, port }, index) => {
     const there = other.backends[index];
-    return there?.address.text === address.text && there.port === port;
+    return there?.port === port && (there.addresses === addresses || isSameList(addresses)(there.addresses));
   });
-
-interface Behind {
-  readonly candidates: () => Candidate[];
-  readonly nodes: ReadonlySet<string>;
-}
 
 function ofPort(
   service: Service,
-  { protocol, port }: ServicePort,
-  family: Family,
-  { candidates, nodes }: Behind,
+  port: ServicePort,
+  { family, endpoints }: { readonly family: Family; readonly endpoints: Endpoints | undefined },
 ): Frontend[] {
   const ofFamily = (address: Address): boolean => address.family === family;
   const internal = service.clusterIps.filter(ofFamily);
   const balanced = service.loadBalancerIps.filter(ofFamily);
   const external = service.externalIps.filter(ofFamily);
   if (internal.length + balanced.length + external.length === 0) return [];
-  const everywhere = candidates();
-  // A node that is not known may be this one.
-  const near = everywhere.filter(({ node }) => node === undefined || nodes.size === 0 || nodes.has(node));
-  const rest = { service: keyOf(service), protocol, port };
-  const all = chosen(everywhere);
+  const rest = {
+    ...{ service: keyOf(service), protocol: port.protocol, port: port.port },
+    ...(endpoints === undefined && ({ refused: true } as const)),
+  };
+  const all = endpoints?.at(port, family) ?? [];
+  const near = service.onlyLocal ? (endpoints?.near(port, family) ?? []) : all;
   return [
     ...internal.map((address) => ({
       ...rest,
       address,
       keepsSource: true,
       judgedAsItself: false,
-      backends: service.onlyLocal ? chosen(near) : all,
+      backends: near,
     })),
     ...balanced.map((address) => ({
       ...rest,
@@ -253,28 +375,189 @@ function ofPort(
   ];
 }
 
-/** The ready ones; where there are none, those that still serve while they terminate. */
-function chosen(candidates: readonly Candidate[]): Backend[] {
-  const ready = candidates.filter((each) => each.ready);
-  const used = ready.length > 0 ? ready : candidates.filter((each) => each.serving && each.terminating);
-  return distinct(used);
+/** What is behind the ports of a Service. */
+interface Endpoints {
+  /** Those at a port, in whatever condition. */
+  count(port: ServicePort, family: Family): number;
+  /** Those that kube-proxy uses. */
+  at(port: ServicePort, family: Family): readonly Backends[];
+  /** Those that it uses of one node. A node that is not known may be this one. */
+  near(port: ServicePort, family: Family): readonly Backends[];
 }
 
-const distinct = (backends: readonly Backend[]): Backend[] => [
-  ...new Map(
-    backends.map(({ address, port }) => [`${address.text} ${port}`, { address, port }] as const),
-  ).values(),
+type Condition = (endpoint: Pick<SliceEndpoint, "ready" | "serving" | "terminating">) => boolean;
+
+/** The ready ones; where there are none, those that still serve while they terminate. */
+const CONDITIONS: readonly Condition[] = [
+  ({ ready }) => ready,
+  ({ serving, terminating }) => serving && terminating,
 ];
 
-function merged(all: readonly Frontend[]): Frontend | undefined {
+const openIsNear =
+  (nodes: ReadonlySet<string>) =>
+  ({ node }: { readonly node?: string }): boolean =>
+    node === undefined || nodes.size === 0 || nodes.has(node);
+
+/** What slices have behind a port of their Service: they name ports as it does, and the number is theirs. */
+function slicedEndpoints(slices: readonly EndpointSlice[], nodes: ReadonlySet<string>): Endpoints {
+  const nameOf = ({ name, protocol }: Pick<ServicePort, "name" | "protocol">, family: Family): string =>
+    `${family} ${protocol} ${name}`;
+  const byName = Map.groupBy(
+    slices.flatMap((slice, index) => slice.ports.map((port) => ({ slice, index, port }))),
+    ({ slice, port }) => nameOf(port, slice.family),
+  );
+  const isNear = openIsNear(nodes);
+  const lists = new Map<string, readonly Address[]>();
+  const listed = (indexes: readonly number[], kind: number, isOfNode: boolean): readonly Address[] => {
+    const key = `${kind} ${isOfNode} ${indexes.join(" ")}`;
+    const known = lists.get(key);
+    if (known !== undefined) return known;
+    const condition = CONDITIONS[kind] as Condition;
+    const used = indexes.flatMap((index) =>
+      (slices[index] as EndpointSlice).endpoints.filter(
+        (each) => condition(each) && (!isOfNode || isNear(each)),
+      ),
+    );
+    const list = distinct(used.map(({ address }) => address));
+    lists.set(key, list);
+    return list;
+  };
+  const chosen = (port: ServicePort, family: Family, isOfNode: boolean): readonly Backends[] => {
+    const found = byName.get(nameOf(port, family)) ?? [];
+    const kind = CONDITIONS.keys().find((each) =>
+      found.some(({ index }) => listed([index], each, isOfNode).length > 0),
+    );
+    if (kind === undefined) return [];
+    return [...Map.groupBy(found, (each) => each.port.port)].flatMap(([number, own]) => {
+      const addresses = listed(
+        own.map(({ index }) => index),
+        kind,
+        isOfNode,
+      );
+      return addresses.length === 0 ? [] : [{ addresses, port: number }];
+    });
+  };
+  return {
+    count: (port, family) =>
+      (byName.get(nameOf(port, family)) ?? []).reduce((sum, { slice }) => sum + slice.endpoints.length, 0),
+    at: (port, family) => chosen(port, family, false),
+    near: (port, family) => chosen(port, family, true),
+  };
+}
+
+const distinct = (addresses: readonly Address[]): readonly Address[] => [
+  ...new Map(addresses.map((address) => [address.text, address])).values(),
+];
+
+/**
+ * What the endpoint controller would write for a Service without slices: manifests on disk rarely have them. Pods count
+ * as ready, and host-network pods too.
+ */
+function podsBehind(
+  cluster: Cluster,
+  { namespace, selector: labels }: Service,
+  nodes: ReadonlySet<string>,
+): Endpoints {
+  const selector: Selector = {
+    requirements: [...(labels ?? [])].map(([key, value]) => ({ operator: "In", key, values: [value] })),
+  };
+  const all = labels === undefined ? [] : (podsByNamespace(cluster.pods).get(namespace)?.values() ?? []);
+  const pods = [...all].filter((pod) => !pod.finished && matches(selector, pod.labels));
+  const isNear = openIsNear(nodes);
+  const known = new Map<
+    string,
+    readonly { readonly addresses: readonly Address[]; readonly port: number | undefined }[]
+  >();
+  /** By the number of a name; a port that is a number is put in afterwards. */
+  const at = (port: ServicePort, family: Family, isOfNode: boolean): readonly Backends[] => {
+    const { target, protocol } = port;
+    const key = `${isOfNode} ${family} ${typeof target === "number" ? "" : `${protocol} ${target}`}`;
+    const found =
+      known.get(key) ??
+      [
+        ...Map.groupBy(
+          pods.filter((pod) => !isOfNode || isNear(pod)),
+          (pod) => targetOn(pod, { target, protocol }),
+        ),
+      ].map(([number, own]) => ({
+        port: number,
+        addresses: distinct(own.flatMap(({ ips }) => ips.find((each) => each.family === family) ?? [])),
+      }));
+    known.set(key, found);
+    return found.flatMap(({ addresses, port: number }) =>
+      number === undefined || addresses.length === 0
+        ? []
+        : [{ addresses, port: typeof target === "number" ? target : number }],
+    );
+  };
+  return {
+    count: (port, family) =>
+      at(port, family, false).reduce((sum, { addresses }) => sum + addresses.length, 0),
+    at: (port, family) => at(port, family, false),
+    near: (port, family) => at(port, family, true),
+  };
+}
+
+const podsByNamespace = follow<string, Pod, Map<string, Map<string, Pod>>>(
+  () => new Map(),
+  (found, { key, before, after }) => {
+    const namespace = (after ?? before)?.namespace as string;
+    const own = found.get(namespace) ?? new Map<string, Pod>();
+    if (after === undefined) own.delete(key);
+    else own.set(key, after);
+    if (own.size === 0) found.delete(namespace);
+    else found.set(namespace, own);
+  },
+);
+
+/** FindPort of k8s.io/kubernetes/pkg/api/v1/pod: a name is that of the first port that the pod declares so. */
+function targetOn(
+  pod: Pod,
+  { target, protocol }: Pick<ServicePort, "target" | "protocol">,
+): number | undefined {
+  if (typeof target === "number") return target;
+  return pod.ports.find((port) => port.name === target && port.protocol === protocol)?.port;
+}
+
+/** All addresses of several lists, each once. */
+type Union = (lists: readonly (readonly Address[])[]) => readonly Address[];
+
+/** Makes equal unions once. */
+function openUnion(): Union {
+  const numbers = new Map<readonly Address[], number>();
+  const known = new Map<string, readonly Address[]>();
+  const numberOf = (list: readonly Address[]): number => {
+    const number = numbers.get(list) ?? numbers.size;
+    numbers.set(list, number);
+    return number;
+  };
+  return (lists) => {
+    const [first, second] = lists;
+    if (first !== undefined && second === undefined) return first;
+    const key = lists.map(numberOf).join(" ");
+    const union = known.get(key) ?? distinct(lists.flat());
+    known.set(key, union);
+    return union;
+  };
+}
+
+function merged(all: readonly Frontend[], union: Union): Frontend | undefined {
   const [first, second] = all;
   if (first === undefined || second === undefined) return first;
+  const isRefused = all.some(({ refused }) => refused === true);
+  const backends = [
+    ...Map.groupBy(
+      all.flatMap((each) => each.backends),
+      ({ port }) => port,
+    ),
+  ].map(([port, own]): Backends => ({ port, addresses: union(own.map(({ addresses }) => addresses)) }));
   return {
     ...first,
     keepsSource: all.every(({ keepsSource }) => keepsSource),
     // A Service's ClusterIP, or its load balancer's address, is not that of another host.
     judgedAsItself: all.every(({ judgedAsItself }) => judgedAsItself),
-    backends: distinct(all.flatMap(({ backends }) => backends)),
+    backends: isRefused ? [] : backends,
+    ...(isRefused && { refused: true }),
   };
 }
 
@@ -297,48 +580,3 @@ const slicesByService = follow<string, EndpointSlice, Map<string, readonly [stri
     put(is, after);
   },
 );
-
-/** What slices have behind a port of their Service: they name ports as it does, and the number is theirs. */
-function openSliced(slices: readonly EndpointSlice[]): (port: ServicePort, family: Family) => Candidate[] {
-  const nameOf = ({ name, protocol }: Pick<ServicePort, "name" | "protocol">, family: Family): string =>
-    `${family} ${protocol} ${name}`;
-  const byName = Map.groupBy(
-    slices.flatMap((slice) => slice.ports.map((port) => ({ slice, port }))),
-    ({ slice, port }) => nameOf(port, slice.family),
-  );
-  return (port, family) =>
-    (byName.get(nameOf(port, family)) ?? []).flatMap(({ slice, port: { port: number } }) =>
-      slice.endpoints.map((endpoint) => ({ ...endpoint, node: endpoint.node, port: number })),
-    );
-}
-
-/**
- * What the endpoint controller would write for a Service without slices: manifests on disk rarely have them. Pods count
- * as ready, and host-network pods too.
- */
-function openPodsBehind(
-  cluster: Cluster,
-  service: Service,
-): (port: ServicePort, family: Family) => Candidate[] {
-  const { selector: labels } = service;
-  if (labels === undefined) return () => [];
-  const selector: Selector = {
-    requirements: [...labels].map(([key, value]) => ({ operator: "In", key, values: [value] })),
-  };
-  const pods = [...cluster.pods.values()].filter(
-    (pod) => pod.namespace === service.namespace && !pod.finished && matches(selector, pod.labels),
-  );
-  return (port, family) =>
-    pods.flatMap((pod) => {
-      const address = pod.ips.find((each) => each.family === family);
-      const number = targetOn(pod, port);
-      if (address === undefined || number === undefined) return [];
-      return [{ address, port: number, ready: true, serving: true, terminating: false, node: pod.node }];
-    });
-}
-
-/** FindPort of k8s.io/kubernetes/pkg/api/v1/pod: a name is that of the first port that the pod declares so. */
-function targetOn(pod: Pod, { target, protocol }: ServicePort): number | undefined {
-  if (typeof target === "number") return target;
-  return pod.ports.find((port) => port.name === target && port.protocol === protocol)?.port;
-}

@@ -108,6 +108,8 @@ export interface Meaning {
   readonly classified: Classified;
   /** The frontends of Services, each with the number of its identity; in no order. */
   readonly services: () => readonly (Behind & { readonly identity: number })[];
+  /** Addresses of Services whose ports are not distinguished: all of them are refused. */
+  readonly refused: ReadonlySet<string>;
 }
 
 type NumberedClass = PortClass & { readonly number: number };
@@ -686,6 +688,7 @@ function openMeaningStages(): (contents: Contents, numbering: Numbering, service
   const rows = openStage<Meaning["rows"]>();
   const classes = openStage<Meaning["classes"]>();
   const ofServices = openStage<Meaning["services"]>();
+  const refused = openStage<Meaning["refused"]>();
   return (contents, numbering, services) => {
     const identity = identityReader(numbering);
     const byNumber = <V>(all: Numbers, values: ReadonlyMap<string, V>): Map<number, V> =>
@@ -706,6 +709,7 @@ function openMeaningStages(): (contents: Contents, numbering: Numbering, service
         ),
       ),
       classified: contents.classified,
+      refused: refused([contents.denied], () => new Set(contents.denied.map(({ text }) => text))),
       services: ofServices(
         [behind, services.contents, numbering.identities],
         () => () =>

@@ -7,6 +7,11 @@ import { openKeep, openKeptStage, openStage, sameEntries, sameItems } from "../b
 import { openLayers, overlaid } from "../base/versioned-map.ts";
 import { type Cluster, namespaceLabels } from "../model/cluster.ts";
 import { MODE_KEY } from "../model/enforcement-mode.ts";
+import {
+  FRONTEND_CAPACITIES,
+  type FrontendCapacities,
+  type FrontendExcess,
+} from "../model/frontend-shares.ts";
 import { type Frontend, frontendKey, openFrontends } from "../model/frontends.ts";
 import type { TermSet } from "./identities.ts";
 import type { Numbering } from "./identity-allocation.ts";
@@ -26,6 +31,7 @@ import {
   behindWith,
   type EgressPolicy,
   guardsOf,
+  hasGuards,
   nodesOf,
   openBehind,
   openGroups,
@@ -78,6 +84,8 @@ export interface Draft {
   readonly behind: ReadonlyMap<string, Behind>;
   /** Addresses of Services that are denied as a whole. */
   readonly denied: readonly Address[];
+  /** Services whose frontends, or the backends of these, are beyond their namespace's share. */
+  readonly excessServices: readonly FrontendExcess[];
   /** The terms by which guards recognize senders, and pods allow themselves, with the namespaces of these pods. */
   readonly senders: ReadonlyMap<number, ReadonlySet<string>>;
   /** Set where there is too much to classify: then no address has any terms. */
@@ -94,13 +102,11 @@ export interface Contents extends Draft {
 export interface Restrictions {
   /** Addresses that are treated as if no pod had them. */
   readonly leftOut: ReadonlySet<string>;
-  /** Addresses of Services whose ports are not distinguished: an egress policy denies everything to them. */
-  readonly denied: ReadonlySet<string>;
   /** Namespaces whose pods may send to a Service only if all of its backends are allowed. */
   readonly unguarded: ReadonlySet<string>;
 }
 
-export const NOTHING_LEFT_OUT: Restrictions = { leftOut: new Set(), denied: new Set(), unguarded: new Set() };
+export const NOTHING_LEFT_OUT: Restrictions = { leftOut: new Set(), unguarded: new Set() };
 
 type CompiledSides = { readonly [direction in Direction]: CompiledPolicy | undefined };
 
@@ -110,11 +116,17 @@ export interface DraftInput {
   readonly previous: Numbering;
 }
 
+export interface DraftLimits extends FrontendCapacities {
+  /** How much may be classified, in all. */
+  readonly matches: number;
+}
+
+const ALL_CLASSIFIED: DraftLimits = { ...FRONTEND_CAPACITIES, matches: Number.POSITIVE_INFINITY };
+
 /** The stages from subjects to policies and term sets. They keep their results: what has not changed is not computed again. */
 export interface DraftStages {
   sides(input: Pick<DraftInput, "cluster" | "locals">): readonly EndpointSides[];
-  /** `matches`: how much may be classified, in all. */
-  draft(input: DraftInput, restrictions?: Restrictions, matches?: number): Draft;
+  draft(input: DraftInput, restrictions?: Restrictions, limits?: DraftLimits): Draft;
   /** Computes what each policy allows each term set. */
   contents(draft: Draft): Contents;
 }
@@ -145,17 +157,13 @@ export function openDraftStages(): DraftStages {
   const classified = openStage<Contents["classes"]>();
   return {
     sides: ({ cluster, locals }) => subjects(cluster, locals),
-    draft(
-      { cluster, locals, previous },
-      restrictions = NOTHING_LEFT_OUT,
-      matches = Number.POSITIVE_INFINITY,
-    ) {
+    draft({ cluster, locals, previous }, restrictions = NOTHING_LEFT_OUT, limits = ALL_CLASSIFIED) {
       const sides = subjects(cluster, locals);
       const numbers = terms(
         live([sides], () => termsIn(sides)),
         previous,
       );
-      const base = workloads(cluster, numbers, { leftOut: restrictions.leftOut, capacity: matches });
+      const base = workloads(cluster, numbers, { leftOut: restrictions.leftOut, capacity: limits.matches });
       const own = ownAddresses([locals], () => addressTexts(locals));
       const ofLocals = touched(base, own);
       const isKnown = known([locals, ofLocals, namesText(restrictions.unguarded)], () =>
@@ -170,6 +178,7 @@ export function openDraftStages(): DraftStages {
         locals,
         previous,
         restrictions,
+        capacities: limits,
         sides,
         isKnown,
         domains,
@@ -179,9 +188,7 @@ export function openDraftStages(): DraftStages {
         own,
         ofLocals,
       });
-      const { behind: all, senders, policiesOf, ownTerms, termNumbers, nextTerm } = found;
-      const denials = restrictions.denied;
-      const isDenied = ({ frontend: { address } }: Behind): boolean => denials.has(address.text);
+      const { behind, denied, senders, policiesOf, ownTerms, termNumbers, nextTerm } = found;
       const { sets, more, replaced } = ownSets([ownTerms, termNumbers, ofLocals], () => {
         lastOwn = setsOfOwn(base, ownTerms, { termNumbers, known: lastOwn.more });
         return lastOwn;
@@ -214,8 +221,9 @@ export function openDraftStages(): DraftStages {
           () => new Map(compiledPoliciesIn(policiesOf).map((policy) => [policy.content, policy])),
         ),
         byTerm: byTerm(termSets),
-        behind: denials.size === 0 ? all : new Map([...all].filter(([, each]) => !isDenied(each))),
-        denied: denials.size === 0 ? NO_ADDRESSES : addressesOfFrontends([...all.values()].filter(isDenied)),
+        behind,
+        denied,
+        excessServices: found.excessServices,
         senders,
         ...(base.excess && { excess: base.excess }),
       };
@@ -231,8 +239,6 @@ export function openDraftStages(): DraftStages {
     },
   };
 }
-
-const NO_ADDRESSES: readonly Address[] = [];
 
 /** The sides of each endpoint, by the policies of their namespaces and the numbers of port names on other pods. */
 function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) => readonly EndpointSides[] {
@@ -381,6 +387,7 @@ function openToken(): (base: Classification, texts: ReadonlySet<string>) => obje
 
 interface ServiceInput extends DraftInput {
   readonly restrictions: Restrictions;
+  readonly capacities: FrontendCapacities;
   readonly sides: readonly EndpointSides[];
   readonly isKnown: readonly boolean[];
   readonly domains: readonly string[];
@@ -393,13 +400,17 @@ interface ServiceInput extends DraftInput {
   readonly ofLocals: object;
 }
 
-interface ServiceOutput extends NumberedTerms, Pick<Draft, "behind" | "senders" | "policiesOf"> {
+interface ServiceOutput
+  extends NumberedTerms,
+    Pick<Draft, "behind" | "denied" | "senders" | "policiesOf" | "excessServices"> {
   readonly nextTerm: number;
   readonly ownTerms: readonly OwnTerm[];
 }
 
-const NOBODY: Pick<ServiceOutput, "behind" | "senders" | "ownTerms"> = {
+const NOBODY: Pick<ServiceOutput, "behind" | "denied" | "excessServices" | "senders" | "ownTerms"> = {
   behind: new Map(),
+  denied: [],
+  excessServices: [],
   senders: new Map(),
   ownTerms: [],
 };
@@ -449,11 +460,13 @@ function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) 
   const guardedGroups = openGroups();
   const sendersOf = openSenders();
   const resolved = openStage<ReadonlyMap<string, Behind>>();
+  const denied = openStage<readonly Address[]>();
   return (input) => {
     const { cluster, locals, previous, restrictions, sides, isKnown, plain, numbers, base, ofLocals } = input;
     const frontends = frontendsIn(
       cluster,
       nodes([locals], () => nodesOf(locals)),
+      input.capacities,
     );
     if (!input.own.isDisjointFrom(frontends.changed)) changedNear = {};
     const nearKeys = keys([input.own, changedNear], () => [...frontends.leadingTo(input.own)].sort());
@@ -478,9 +491,7 @@ function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) 
     );
     const direct = behindIn(frontends, { base, own: ofSelves.sets, guards });
     const guarded = keepGuarded(
-      nearKeys
-        .map((key) => present(direct.get(key), "a frontend's backends"))
-        .filter(({ backends }) => backends.some((each) => each.guards !== undefined)),
+      nearKeys.map((key) => present(direct.get(key), "a frontend's backends")).filter(hasGuards),
     );
     const egress = enforcing([ofSelves.policiesOf, locals, sides], () =>
       egressPolicies(
@@ -504,7 +515,12 @@ function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) 
       sets === ofSelves.sets
         ? direct
         : resolved([direct, sets], () => behindWith(direct, frontends, { base, own: sets, guards }));
-    return { ...ofSenders.output, behind };
+    return {
+      ...ofSenders.output,
+      behind,
+      denied: denied([frontends.closed], () => [...frontends.closed.values()].map(({ address }) => address)),
+      excessServices: frontends.excesses,
+    };
   };
 }
 
@@ -553,7 +569,10 @@ function withSenders(
   { previous, sides, isKnown, domains, base, numbers }: ServiceInput,
   senders: readonly Sender[],
   { selves, selfOf, compileSides, ...direct }: WithSelves & { readonly compileSides: SideCompiler },
-): { readonly sets: ReadonlyMap<string, TermSet>; readonly output: Omit<ServiceOutput, "behind"> } {
+): {
+  readonly sets: ReadonlyMap<string, TermSet>;
+  readonly output: Omit<ServiceOutput, "behind" | "denied" | "excessServices">;
+} {
   const ofSelves = namespacesOf(selves, direct.termNumbers);
   if (senders.length === 0) {
     const { sets, ...output } = direct;
@@ -714,7 +733,3 @@ function numberTerms(
   }
   return { terms: [...terms.values()], termNumbers, nextTerm };
 }
-
-const addressesOfFrontends = (behind: readonly Behind[]): Address[] => [
-  ...new Map(behind.map(({ frontend: { address } }) => [address.text, address])).values(),
-];

@@ -4,11 +4,12 @@
 // Frontends whose backends no policy distinguishes share one identity. See docs/services.md and decision 5.
 
 import { present } from "../base/assert.ts";
-import { FAMILIES, type Family } from "../base/ip.ts";
+import { type Address, FAMILIES, type Family } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
 import { openKeep, openStage, sameItems } from "../base/stage.ts";
 import { changesBetween, overlaid, patched } from "../base/versioned-map.ts";
 import { keyOf, type Pod } from "../model/cluster.ts";
-import { type Frontend, type Frontends, judgedIn } from "../model/frontends.ts";
+import { type Frontend, type Frontends, isJudgedAsItself } from "../model/frontends.ts";
 import { type TermSet, withTerm } from "./identities.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "./local-endpoints.ts";
 import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf, portSetKey } from "./port-classes.ts";
@@ -18,11 +19,11 @@ import type { Classification, Classified } from "./workloads.ts";
 /** One frontend with its backends, as the terms that policies are compiled to. */
 export interface Behind {
   readonly frontend: Frontend;
-  /** Backends that no policy can distinguish are one. */
-  readonly backends: readonly ResolvedBackend[];
+  /** One for each port. */
+  readonly backends: readonly ResolvedBackends[];
   /** What its address is without the Service, where that counts too: see Frontend.judgedAsItself. */
   readonly itself?: Place;
-  /** It does not fit in the tables: denied to every pod to which anything can be denied. */
+  /** Its backends are not known, or it does not fit in the tables: denied to every pod to which anything can be denied. */
   readonly refused?: true;
 }
 
@@ -33,12 +34,20 @@ export interface Place {
   readonly place: number;
 }
 
-export interface ResolvedBackend extends Place {
+/** The backends of a frontend at one port. */
+export interface ResolvedBackends {
+  /** Those that no policy can distinguish are one. Frontends with the same addresses share the list. */
+  readonly resolved: readonly ResolvedBackend[];
+  /** As in Place. */
+  readonly place: number;
+}
+
+export interface ResolvedBackend extends Pick<Place, "terms"> {
   /** Interface indexes of its endpoint on this node, if the programs there can recognize the client. */
   readonly guards: readonly number[] | undefined;
 }
 
-/** The names of this node, as far as its pods tell. */
+/** The names of this node, as far as its pods name it. */
 export const nodesOf = (locals: readonly LocalEndpoint[]): Set<string> =>
   new Set(locals.flatMap((local) => podsOf(local).flatMap(({ node }) => node ?? [])));
 
@@ -58,6 +67,7 @@ export function openBehind(): (frontends: Frontends, resolution: Resolution) => 
   return (frontends, resolution) => {
     const { base, own, guards } = resolution;
     const { all } = frontends;
+    const resolve = openResolver(resolution);
     const keys = new Set<string>();
     for (const { key } of changesBetween(last, all)) keys.add(key);
     if (base.changed === undefined) for (const key of all.keys()) keys.add(key);
@@ -71,7 +81,7 @@ export function openBehind(): (frontends: Frontends, resolution: Resolution) => 
     const patch = keys.values().map((key) => {
       const frontend = all.get(key);
       const was = behind.get(key);
-      const is = frontend && behindOne(frontend, resolution);
+      const is = frontend && behindOne(frontend, resolve);
       return [key, is !== undefined && isSameBehind(is, was) ? was : is] as const;
     });
     behind = patched(behind, new Map(patch));
@@ -81,43 +91,82 @@ export function openBehind(): (frontends: Frontends, resolution: Resolution) => 
   };
 }
 
-/** Frontends with their backends, some of which are resolved otherwise: those that lead to addresses with other terms. */
+/** Frontends with their backends, but others for those that lead to addresses with other terms. */
 export function behindWith(
   behind: ReadonlyMap<string, Behind>,
   frontends: Frontends,
-  { base, own, guards }: Resolution,
+  resolution: Resolution,
 ): ReadonlyMap<string, Behind> {
-  const keys = frontends.leadingTo(own.keys());
+  const resolve = openResolver(resolution);
+  const keys = frontends.leadingTo(resolution.own.keys());
   const patch = keys.values().flatMap((key) => {
     const frontend = frontends.all.get(key);
-    return frontend === undefined ? [] : [[key, behindOne(frontend, { base, own, guards })] as const];
+    return frontend === undefined ? [] : [[key, behindOne(frontend, resolve)] as const];
   });
   return overlaid(behind, new Map(patch));
 }
 
-function behindOne(frontend: Frontend, { base, own, guards }: Resolution): Behind {
-  const distinct = new Map<string, ResolvedBackend>();
-  for (const { address, port } of frontend.backends) {
-    const terms = own.get(address.text) ?? base.termsOf(address);
-    const place = placeOf(frontend.protocol, port);
-    const by = frontend.keepsSource ? guards.get(address.text) : undefined;
-    distinct.set(`${terms.content}@${place}@${by?.join(",") ?? ""}`, { terms, place, guards: by });
-  }
-  const backends = [...distinct.values()];
+/** The terms of addresses: of each list once, as the frontends of a Service share theirs. */
+interface Resolver {
+  termsOf(address: Address): TermSet;
+  resolved(addresses: readonly Address[], keepsSource: boolean): readonly ResolvedBackend[];
+}
+
+function openResolver({ base, own, guards }: Resolution): Resolver {
+  const termsOf = (address: Address): TermSet => own.get(address.text) ?? base.termsOf(address);
+  const openList = (guardsAt: (text: string) => readonly number[] | undefined) =>
+    memo((addresses: readonly Address[]): readonly ResolvedBackend[] => {
+      const distinct = new Map<string, ResolvedBackend>();
+      for (const address of addresses) {
+        const terms = termsOf(address);
+        const by = guardsAt(address.text);
+        distinct.set(`${terms.content}@${by?.join(",") ?? ""}`, { terms, guards: by });
+      }
+      return [...distinct.values()];
+    });
+  const guarded = openList((text) => guards.get(text));
+  const unguarded = openList(() => undefined);
+  return {
+    termsOf,
+    resolved: (addresses, keepsSource) => (keepsSource ? guarded(addresses) : unguarded(addresses)),
+  };
+}
+
+function behindOne(frontend: Frontend, { termsOf, resolved }: Resolver): Behind {
+  const { address, protocol, port, refused } = frontend;
+  if (refused === true) return { frontend, backends: [], refused };
+  const backends = frontend.backends.map(({ addresses, port: number }) => ({
+    resolved: resolved(addresses, frontend.keepsSource),
+    place: placeOf(protocol, number),
+  }));
   if (!frontend.judgedAsItself) return { frontend, backends };
-  const { address, protocol, port } = frontend;
-  const itself = { terms: own.get(address.text) ?? base.termsOf(address), place: placeOf(protocol, port) };
-  return { frontend, backends, itself };
+  return { frontend, backends, itself: { terms: termsOf(address), place: placeOf(protocol, port) } };
 }
 
 const isSameBehind = (one: Behind, other: Behind | undefined): boolean =>
   one.frontend === other?.frontend &&
   one.itself?.terms.content === other.itself?.terms.content &&
   one.backends.length === other.backends.length &&
-  one.backends.every(({ terms, place, guards }, index) => {
+  one.backends.every(({ resolved, place }, index) => {
     const there = other.backends[index];
-    return there?.terms.content === terms.content && there.place === place && there.guards === guards;
+    return there?.place === place && isSameResolved(resolved)(there.resolved);
   });
+
+const isSameResolved = memo((a: readonly ResolvedBackend[]) =>
+  memo(
+    (b: readonly ResolvedBackend[]) =>
+      a.length === b.length &&
+      a.every(
+        ({ terms, guards }, index) => b[index]?.terms.content === terms.content && b[index].guards === guards,
+      ),
+  ),
+);
+
+const isGuarded = memo((all: readonly ResolvedBackend[]) => all.some(({ guards }) => guards !== undefined));
+
+/** Whether some backend has a guard. */
+export const hasGuards = ({ backends }: Behind): boolean =>
+  backends.some(({ resolved }) => isGuarded(resolved));
 
 /**
  * Endpoints by their only address of a family: what applies to that address applies to all traffic
@@ -199,6 +248,7 @@ export function openGroups(): (
   const places = new Map<number, number>();
   let last: ReadonlyMap<string, Behind> = new Map();
   let grouped: Grouped = { groups: new Map(), contents: new Map() };
+  let textsOf = openTexts();
   return (all, portKey) => {
     const keyOfPlace = (place: number): number => {
       const known = places.get(place) ?? portKey(place);
@@ -213,12 +263,13 @@ export function openGroups(): (
       for (const content of memberships.keys()) changed.add(content);
       memberships.clear();
       places.clear();
+      textsOf = openTexts();
     }
     const contents = new Map<string, string | undefined>();
     for (const key of touched) {
       const was = grouped.contents.get(key);
       const each = all.get(key);
-      const is = each && contentOf(each, keyOfPlace);
+      const is = each && contentOf(each, keyOfPlace, textsOf);
       if (was !== undefined) {
         memberships.get(was)?.members.delete(key);
         changed.add(was);
@@ -258,15 +309,38 @@ export function openGroups(): (
   };
 }
 
+/** The texts of what is behind one port: of each list once for each key of a port. */
+type Texts = (all: readonly ResolvedBackend[]) => Map<number, string>;
+
+const openTexts = (): Texts => memo((_: readonly ResolvedBackend[]) => new Map());
+
 function contentOf(
   { frontend, backends, itself, refused }: Behind,
   portKey: (place: number) => number,
+  textsOf: Texts,
 ): string {
   if (refused === true) return refusedGroup(frontend.address.family);
-  const drafts = draftsOf(backends, portKey);
-  const texts = [...drafts].map(([key, { guards }]) => (guards === undefined ? `${key}!` : key));
   const also = itself === undefined ? "" : ` or itself ${placeText(itself, portKey)}`;
-  return `${nowhere(frontend.address.family)}${texts.sort().join(" ")}${also}`;
+  return `${nowhere(frontend.address.family)}${backendsText(backends, portKey, textsOf)}${also}`;
+}
+
+function backendsText(
+  backends: readonly ResolvedBackends[],
+  portKey: (place: number) => number,
+  textsOf: Texts,
+): string {
+  const texts = (): string =>
+    [...draftsOf(backends, portKey)]
+      .map(([key, { guards }]) => (guards === undefined ? `${key}!` : key))
+      .sort()
+      .join(" ");
+  const [first, second] = backends;
+  if (first === undefined || second !== undefined) return texts();
+  const known = textsOf(first.resolved);
+  const key = portKey(first.place);
+  const text = known.get(key) ?? texts();
+  known.set(key, text);
+  return text;
 }
 
 /** The group of frontends with one content. */
@@ -296,16 +370,22 @@ const placeText = ({ terms, place }: Place, portKey: (place: number) => number):
   `${terms.content}@${portKey(place)}`;
 
 function draftsOf(
-  backends: readonly ResolvedBackend[],
+  backends: readonly ResolvedBackends[],
   portKey: (place: number) => number,
 ): Map<string, Draft> {
   const drafts = new Map<string, Draft>();
-  for (const { terms, place, guards } of backends) {
-    const key = placeText({ terms, place }, portKey);
-    const known = drafts.get(key);
-    if (known === undefined) drafts.set(key, { terms, place, guards: guards && new Set(guards) });
-    else if (guards === undefined) known.guards = undefined;
-    else for (const guard of guards) known.guards?.add(guard);
+  const seen = new Map<readonly ResolvedBackend[], Set<number>>();
+  for (const { resolved, place } of backends) {
+    const keys = seen.get(resolved) ?? new Set();
+    if (keys.has(portKey(place))) continue;
+    seen.set(resolved, keys.add(portKey(place)));
+    for (const { terms, guards } of resolved) {
+      const key = placeText({ terms, place }, portKey);
+      const known = drafts.get(key);
+      if (known === undefined) drafts.set(key, { terms, place, guards: guards && new Set(guards) });
+      else if (guards === undefined) known.guards = undefined;
+      else for (const guard of guards) known.guards?.add(guard);
+    }
   }
   return drafts;
 }
@@ -376,13 +456,17 @@ export function openSelves(): (input: SelvesInput) => readonly Self[] {
   );
   let last: ReadonlyMap<string, readonly LocalEndpoint[]> | undefined;
   let deniedBy = new WeakMap<Frontend, readonly LocalEndpoint[]>();
+  let ownIn: OwnIn = () => [];
   return ({ locals, frontends, classified, ofLocals, policiesOf }) => {
     const own = owners([locals, ofLocals, policiesOf], () => ownersOf(locals, classified, policiesOf));
-    if (own !== last) deniedBy = new WeakMap();
+    if (own !== last) {
+      deniedBy = new WeakMap();
+      ownIn = memo((addresses) => addresses.filter(({ text }) => own.has(text)));
+    }
     last = own;
     const found = new Map<string, LocalEndpoint>();
     for (const frontend of frontends) {
-      const denied = deniedBy.get(frontend) ?? deniedTo(frontend, { own, classified, policiesOf });
+      const denied = deniedBy.get(frontend) ?? deniedTo(frontend, { own, ownIn, classified, policiesOf });
       deniedBy.set(frontend, denied);
       for (const local of denied) found.set(keyOf(local.pod), local);
     }
@@ -439,19 +523,27 @@ function deniedTo(
   frontend: Frontend,
   {
     own,
+    ownIn,
     classified,
     policiesOf,
   }: Pick<SelvesInput, "classified" | "policiesOf"> & {
     readonly own: ReadonlyMap<string, readonly LocalEndpoint[]>;
+    readonly ownIn: OwnIn;
   },
 ): readonly LocalEndpoint[] {
-  return judgedIn(frontend).flatMap(({ address, port }) =>
-    (own.get(address.text) ?? []).filter((local) => {
-      const policy = policiesOf.get(local.ifindex)?.egress as CompiledPolicy;
-      return !allows(policy, classified.termsOf(address), placeOf(frontend.protocol, port));
-    }),
+  const itself = isJudgedAsItself(frontend) ? [{ addresses: [frontend.address], port: frontend.port }] : [];
+  return [...frontend.backends, ...itself].flatMap(({ addresses, port }) =>
+    ownIn(addresses).flatMap((address) =>
+      (own.get(address.text) ?? []).filter((local) => {
+        const policy = policiesOf.get(local.ifindex)?.egress as CompiledPolicy;
+        return !allows(policy, classified.termsOf(address), placeOf(frontend.protocol, port));
+      }),
+    ),
   );
 }
+
+/** The addresses of a list that are those of endpoints. */
+type OwnIn = (addresses: readonly Address[]) => readonly Address[];
 
 /** An egress policy and the endpoints that have it. */
 export interface EgressPolicy {

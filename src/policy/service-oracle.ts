@@ -8,7 +8,7 @@ import type { Address } from "../base/ip.ts";
 import { holdersOf } from "../model/address-ownership.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import { TIERS } from "../model/cluster-network-policy.ts";
-import type { Backend, Frontend } from "../model/frontends.ts";
+import { type Backend, backendsOf, type Frontend } from "../model/frontends.ts";
 import { deniesEveryone, hasTierRules } from "./cluster-policy-oracle.ts";
 import { type Party, type Probe, permits, policyVerdict, type SideVerdict, sideVerdict } from "./oracle.ts";
 import { isAuditedFor, policiesOn } from "./subjects.ts";
@@ -43,6 +43,8 @@ export function serviceVerdict(
   { from, frontend, names = [] }: ServiceProbe,
   isEndpoint: (pod: Pod) => boolean,
 ): ServiceVerdict {
+  // docs/services.md, what does not fit: only a pod to which nothing may be denied reaches it.
+  if (frontend.refused === true) return { leaves: reachesAll(cluster, from), backends: [] };
   const backends = backendVerdicts(cluster, { from, frontend }, isEndpoint);
   const itself = verdictOnItself(cluster, { from, frontend });
   const plain = {
@@ -71,7 +73,7 @@ function backendVerdicts(
   { from, frontend, name }: Omit<ServiceProbe, "names"> & { readonly name?: string },
   isEndpoint: (pod: Pod) => boolean,
 ): readonly BackendVerdict[] {
-  return frontend.backends.map((backend): BackendVerdict => {
+  return backendsOf(frontend).map((backend): BackendVerdict => {
     const to = partyAt(cluster, backend.address);
     return {
       backend,
@@ -125,12 +127,25 @@ export const isItself = (from: Party, to: Party): boolean =>
   [from.rivals, to.rivals, from.pod.retained, to.pod.retained].every((each) => each === undefined) &&
   keyOf(from.pod) === keyOf(to.pod);
 
+/** Whether nothing may be denied to this end, or it is only reported. */
+function reachesAll(cluster: Cluster, from: Party): boolean {
+  if (from.kind === "pod" && isAuditedFor(cluster, from.pod, "egress")) return true;
+  const { clusterPolicies, ...alone } = cluster;
+  return !isTieredFor(cluster, from) && isUnrestricted(alone, from);
+}
+
+/** The pods of an end that cluster policies may have as subjects. */
+const tieredPods = ({ clusterPolicies }: Cluster, from: Party): readonly Pod[] =>
+  clusterPolicies === undefined || from.kind === "address" ? [] : [from.pod, ...(from.rivals ?? [])];
+
+const isTieredFor = (cluster: Cluster, from: Party): boolean =>
+  tieredPods(cluster, from).some((pod) => hasTierRules(cluster, pod, "egress"));
+
 function leaves(cluster: Cluster, from: Party, backends: readonly BackendVerdict[]): boolean {
   if (from.kind === "pod" && isAuditedFor(cluster, from.pod, "egress")) return true;
   const { clusterPolicies, ...alone } = cluster;
-  const pods =
-    clusterPolicies === undefined || from.kind === "address" ? [] : [from.pod, ...(from.rivals ?? [])];
-  const isTiered = pods.some((pod) => hasTierRules(cluster, pod, "egress"));
+  const pods = tieredPods(cluster, from);
+  const isTiered = isTieredFor(cluster, from);
   if ((!isTiered || backends.length === 0) && isUnrestricted(alone, from))
     return !pods.some((pod) => {
       const tiers = isIsolatedAlone(alone, pod) ? (["Admin"] as const) : TIERS;

@@ -6,15 +6,17 @@ import type { Address } from "../../src/base/ip.ts";
 import { packet, TCP_FLAG } from "../../src/engines/frame-builder.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { learnNames } from "../../src/engines/known-names.ts";
-import type { Cluster } from "../../src/model/cluster.ts";
+import { type Cluster, NO_SURROUNDINGS } from "../../src/model/cluster.ts";
+import type { FrontendCapacities } from "../../src/model/frontend-shares.ts";
 import type { Service } from "../../src/model/service.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
+import { CAPACITIES } from "../../src/policy/limits/capacity-fit.ts";
 import { placeOf } from "../../src/policy/port-classes.ts";
 import { planOf } from "../../src/state/state-lookup.ts";
 import { address, cluster, pod, pods, policy, ports } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
-import { clusterWithServices, serviceQuestions } from "../support/service-worlds.ts";
+import { clusterWithServices, frontendCapacities, serviceQuestions } from "../support/service-worlds.ts";
 import { localsOf } from "../support/worlds.ts";
 
 const RUNS = Math.ceil(Number(process.env["WEIR_PROPERTY_RUNS"] ?? 2000) / 10);
@@ -32,12 +34,12 @@ beforeAll(async () => {
 afterAll(() => bench.close());
 
 /** Applies a world on the devices; endpoints of the world by their own interface index to the real one. */
-async function enforce(world: Cluster) {
+async function enforce(world: Cluster, few: FrontendCapacities = CAPACITIES) {
   const locals = localsOf(world).map(({ pod: each, ifindex }) => ({
     pod: each,
     ifindex: bench.devices.at(ifindex - 100),
   }));
-  const compiled = compile(world, locals, numbering);
+  const compiled = compile(world, locals, numbering, NO_SURROUNDINGS, { ...CAPACITIES, ...few });
   await bench.bring(compiled.state);
   numbering = compiled.numbering;
   return { locals, state: compiled.state, plan: planOf(compiled.state) };
@@ -52,9 +54,9 @@ it(
   `oracle, plan and kernel agree on the frontends of ${RUNS} random worlds`,
   async () => {
     const seen = { pass: 0, drop: 0 };
-    const worlds = fc.asyncProperty(clusterWithServices, async (world) => {
-      const { locals, state, plan } = await enforce(world);
-      const asked = serviceQuestions(world, locals);
+    const worlds = fc.asyncProperty(clusterWithServices, frontendCapacities, async (world, few) => {
+      const { locals, state, plan } = await enforce(world, few);
+      const asked = serviceQuestions(world, locals, few);
       await learnNames(
         bench.maps.tables,
         state,

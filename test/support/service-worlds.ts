@@ -3,7 +3,8 @@
 import fc from "fast-check";
 import { type Address, addressOf } from "../../src/base/ip.ts";
 import { type Cluster, keyOf, type Pod, type Protocol } from "../../src/model/cluster.ts";
-import { frontendsOf } from "../../src/model/frontends.ts";
+import { FRONTEND_CAPACITIES, type FrontendCapacities } from "../../src/model/frontend-shares.ts";
+import { type Frontend, openFrontends } from "../../src/model/frontends.ts";
 import type { Policy, Rule } from "../../src/model/network-policy.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "../../src/model/service.ts";
@@ -16,6 +17,8 @@ const PORTS = [1, 80, 443, 8080];
 
 const vipV4 = (number: number): Address => addressOf(4, 0x0a600000n + BigInt(number));
 const vipV6 = (number: number): Address => addressOf(6, (0xfd96n << 112n) + BigInt(number));
+
+const rarely = fc.integer({ min: 0, max: 11 }).map((number) => number === 0 && true);
 
 const port: fc.Arbitrary<ServicePort> = fc.record({
   name: fc.constantFrom("", "a"),
@@ -39,9 +42,11 @@ const service: fc.Arbitrary<Service> = fc
     }),
     selector: fc.constantFrom(undefined, new Map([["app", "a"]]), new Map([["tier", "b"]])),
     onlyLocal: fc.boolean(),
+    exceeds: rarely,
   })
-  .map(({ vip, external, balanced, ...rest }) => ({
+  .map(({ vip, external, balanced, exceeds, ...rest }) => ({
     ...rest,
+    ...(exceeds && { exceeds, ports: [], selector: undefined }),
     clusterIps: [vipV4(vip), vipV6(vip)],
     externalIps: external === null ? [] : [v4(external), v6(external)],
     loadBalancerIps: balanced === null ? [] : [v4(balanced)],
@@ -65,6 +70,7 @@ const slice = fc.record({
   family: fc.constantFrom(4 as const, 6 as const),
   number: fc.nat({ max: 2 }),
   endpoints: fc.array(endpoint, { maxLength: 4 }),
+  exceeds: rarely,
 });
 
 type PlannedSlice = typeof slice extends fc.Arbitrary<infer T> ? T : never;
@@ -72,11 +78,13 @@ type PlannedSlice = typeof slice extends fc.Arbitrary<infer T> ? T : never;
 function sliceIn(
   world: Cluster,
   services: readonly Service[],
-  { of, numbers, number, endpoints, family }: PlannedSlice,
+  { of, numbers, number, endpoints, family, exceeds }: PlannedSlice,
 ): EndpointSlice {
   const own = [...world.pods.values()].flatMap(({ ips }) => ips.filter((each) => each.family === family));
   const other = family === 4 ? v4 : v6;
   const { namespace, name, ports: named } = services[of % services.length] as Service;
+  if (exceeds)
+    return { namespace, name: `${name}-${number}`, service: name, family, ports: [], endpoints: [], exceeds };
   return {
     namespace,
     name: `${name}-${number}`,
@@ -137,14 +145,31 @@ export interface ServiceQuestion extends ServiceProbe, ServiceVerdict {
   readonly text: string;
 }
 
+/** Small enough that the random worlds exceed them; or large enough. */
+export const frontendCapacities: fc.Arbitrary<FrontendCapacities> = fc.record({
+  services: fc.oneof(fc.constant(FRONTEND_CAPACITIES.services), fc.nat({ max: 4 })),
+  backends: fc.oneof(fc.constant(FRONTEND_CAPACITIES.backends), fc.nat({ max: 8 })),
+});
+
+/** All frontends; of a Service whose ports are not known two of any. */
+function frontendsIn(world: Cluster, capacities?: FrontendCapacities): readonly Frontend[] {
+  const { all, closed } = openFrontends()(world, new Set(), capacities);
+  const refused = { keepsSource: false, judgedAsItself: false, backends: [], refused: true } as const;
+  const unknown = [...closed.values()].flatMap((each) =>
+    [80, 4_444].map((number): Frontend => ({ ...each, ...refused, protocol: "TCP", port: number })),
+  );
+  return [...all.values(), ...unknown];
+}
+
 /** Every frontend requested by every endpoint, with the oracle's answer. */
 export function serviceQuestions(
   world: Cluster,
   locals: readonly { readonly pod: Pod; readonly ifindex: number }[],
+  capacities?: FrontendCapacities,
 ): ServiceQuestion[] {
   const keys = new Set(locals.map(({ pod }) => keyOf(pod)));
   return locals.flatMap(({ pod, ifindex }) =>
-    frontendsOf(world, new Set()).flatMap((frontend): ServiceQuestion[] => {
+    frontendsIn(world, capacities).flatMap((frontend): ServiceQuestion[] => {
       const address = pod.ips.find(({ family }) => family === frontend.address.family);
       if (address === undefined) return [];
       const from = { kind: "pod", pod, address } as const;
@@ -155,7 +180,7 @@ export function serviceQuestions(
           `${each.backend.address.text}:${each.backend.port} ${each.verdict.kind}${each.guarded ? " guarded" : ""}`,
       );
       const to = `${frontend.protocol} ${frontend.address.text}:${frontend.port}`;
-      const text = `${keyOf(pod)} to ${to} as ${names.join(", ") || "no name"} (${backends.join(", ") || "no backends"}${verdict.itself === undefined ? "" : `, itself ${verdict.itself.kind}`})`;
+      const text = `${keyOf(pod)} to ${to} as ${names.join(", ") || "no name"} (${frontend.refused === true ? "refused" : backends.join(", ") || "no backends"}${verdict.itself === undefined ? "" : `, itself ${verdict.itself.kind}`})`;
       return [{ from, frontend, names, pod, ifindex, ...verdict, text }];
     }),
   );

@@ -212,8 +212,8 @@ const SERVICES: readonly Mutant[] = [
   {
     rule: "an external address has no guards",
     file: "src/policy/service-groups.ts",
-    from: "const by = frontend.keepsSource ? guards.get(address.text) : undefined;",
-    to: "const by = guards.get(address.text);",
+    from: "keepsSource ? guarded(addresses) : unguarded(addresses)",
+    to: "guarded(addresses)",
   },
   {
     rule: "an address of externalIPs is judged as itself, too",
@@ -242,8 +242,20 @@ const SERVICES: readonly Mutant[] = [
   {
     rule: "where none is ready, who serves while terminating",
     file: "src/model/frontends.ts",
-    from: "candidates.filter((each) => each.serving && each.terminating)",
-    to: "[]",
+    from: "({ serving, terminating }) => serving && terminating",
+    to: "() => false",
+  },
+  {
+    rule: "what is refused is denied to each pod to which anything may be denied",
+    file: "src/policy/service-groups.ts",
+    from: "if (refused === true) return { frontend, backends: [], refused };",
+    to: "if (refused === true) return { frontend, backends: [] };",
+  },
+  {
+    rule: "a frontend that one of its Services has refused is refused",
+    file: "src/model/frontends.ts",
+    from: "all.some(({ refused }) => refused === true)",
+    to: "all.every(({ refused }) => refused === true)",
   },
 ];
 

@@ -14,6 +14,7 @@ import { overlaid } from "../../base/versioned-map.ts";
 import { waterLevel } from "../../base/water-level.ts";
 import { type Cluster, keyOf } from "../../model/cluster.ts";
 import type { ClusterPolicy, ClusterRule } from "../../model/cluster-network-policy.ts";
+import { FRONTEND_CAPACITIES } from "../../model/frontend-shares.ts";
 import type { Policy, Rule } from "../../model/network-policy.ts";
 import { LIMITS, NO_NAME } from "../../state/desired-state.ts";
 import {
@@ -30,7 +31,7 @@ import { type LocalEndpoint, podsOf } from "../local-endpoints.ts";
 import type { CompiledPolicy } from "../rows.ts";
 import { ruleSource, sizesOf, tierPoliciesOf } from "../subjects.ts";
 import { type Excess, type Limited, longestFit } from "./fair-shares.ts";
-import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
+import { addressesLeftOut, frontendExcesses } from "./object-limits.ts";
 import {
   bitsIn,
   CLUSTER,
@@ -46,6 +47,7 @@ import {
 /** The sizes of tables, and limits that keep a compile within some seconds and some hundred megabytes. */
 export const CAPACITIES = {
   ...LIMITS,
+  ...FRONTEND_CAPACITIES,
   clauses: 65_536,
   matches: 524_288,
   ranges: 524_288,
@@ -85,7 +87,6 @@ export function contentsThatFit(
   let enforced = cluster;
   const restrictions = {
     leftOut: new Set<string>(),
-    denied: new Set<string>(),
     unguarded: new Set<string>(),
   };
   const excesses: Excess[] = [];
@@ -102,11 +103,7 @@ export function contentsThatFit(
       enforced = withoutRules(enforced, tooMany.rules);
       continue;
     }
-    const draft = step.stages.draft(
-      { cluster: enforced, locals, previous },
-      restrictions,
-      capacities.matches,
-    );
+    const draft = step.stages.draft({ cluster: enforced, locals, previous }, restrictions, capacities);
     const situation = {
       locals,
       capacities,
@@ -120,7 +117,11 @@ export function contentsThatFit(
     if (contents !== undefined && next === undefined) {
       // The others would keep every later version of the maps.
       steps.length = count + 1;
-      return { contents, enforced, excesses: merged(excesses) };
+      return {
+        contents,
+        enforced,
+        excesses: merged([...frontendExcesses(contents.excessServices), ...excesses]),
+      };
     }
     assert(next !== undefined, "a cut where something does not fit");
     append(excesses, next.excesses);
@@ -163,11 +164,6 @@ function nextCut(contents: Draft, situation: Situation): Cut | undefined {
   for (const limit of ["policies", "domains", "names"] as const) {
     const cut = cutNames(contents, limit, situation);
     if (cut !== undefined) return cut;
-  }
-  for (const family of [4, 6] as const) {
-    const services = servicesDenied(contents, family, capacities.services);
-    if (services !== undefined)
-      return { excesses: services.excesses, restrictions: { denied: services.addresses } };
   }
   for (const family of [4, 6] as const) {
     const addresses = addressesLeftOut(contents, { family, capacity: capacities.addresses, locals });

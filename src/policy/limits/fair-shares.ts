@@ -49,7 +49,8 @@ export type Limited =
   | "IPv6 addresses"
   | "IPv4 ports of Services"
   | "IPv6 ports of Services"
-  | "sets of backends";
+  | "sets of backends"
+  | "endpoints at ports of Services";
 
 /** One object of a namespace that exceeds its share. */
 export interface Excess {
@@ -108,4 +109,5 @@ const FIXES: { readonly [limit in Limited]: string } = {
   "IPv4 ports of Services": "have fewer Services, or ports of Services",
   "IPv6 ports of Services": "have fewer Services, or ports of Services",
   "sets of backends": "have fewer Services, or ports of Services",
+  "endpoints at ports of Services": "have fewer ports of Services, or fewer endpoints where these are many",
 };

@@ -5,6 +5,7 @@ import { present } from "../../base/assert.ts";
 import type { Family } from "../../base/ip.ts";
 import { holdersText } from "../../model/address-ownership.ts";
 import { keyOf } from "../../model/cluster.ts";
+import type { FrontendExcess } from "../../model/frontend-shares.ts";
 import { type Frontend, frontendKey } from "../../model/frontends.ts";
 import type { Draft } from "../enforced-policies.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "../local-endpoints.ts";
@@ -116,17 +117,6 @@ export function addressesLeftOut(
   return { addresses: new Set(surplus.map(({ text }) => text)), excesses };
 }
 
-/** Addresses of Services whose ports exceed capacity: they are denied as a whole. Undefined if all fit. */
-export function servicesDenied(contents: Draft, family: Family, capacity: number): Cut | undefined {
-  const { behind } = contents;
-  if (behind.size <= capacity) return undefined;
-  const ofFamily = inServiceOrder(behind).filter(({ frontend }) => frontend.address.family === family);
-  if (ofFamily.length <= capacity) return undefined;
-  const { surplus, ...share } = beyond(ofFamily, namespaceOf, capacity);
-  const excesses = excessesOfServices(surplus, share, { limit: `IPv${family} ports of Services`, capacity });
-  return { addresses: new Set(surplus.map(({ frontend }) => frontend.address.text)), excesses };
-}
-
 /** Frontends that are denied because there are too many sets of backends. */
 export function groupsDenied(
   behind: ReadonlyMap<string, Behind>,
@@ -148,6 +138,22 @@ export function groupsDenied(
   };
 }
 
+const OF_FRONTENDS: { readonly [limit in FrontendExcess["limit"]]: Limited } = {
+  4: "IPv4 ports of Services",
+  6: "IPv6 ports of Services",
+  backends: "endpoints at ports of Services",
+};
+
+/** Services whose frontends, or the backends of these, are too many: model/frontend-shares.ts. */
+export const frontendExcesses = (all: readonly FrontendExcess[]): Excess[] =>
+  all.map(({ limit, service, ...sizes }) => ({
+    ...sizes,
+    limit: OF_FRONTENDS[limit],
+    namespace: namespaceOf({ frontend: { service } }),
+    object: `Service ${service}`,
+    effect: NOT_REACHED,
+  }));
+
 /** By Service and then by frontend, which decides what is left out. */
 const inServiceOrder = (behind: ReadonlyMap<string, Behind>): Behind[] =>
   [...behind]
@@ -157,6 +163,9 @@ const inServiceOrder = (behind: ReadonlyMap<string, Behind>): Behind[] =>
 
 const namespaceOf = ({ frontend }: { readonly frontend: Pick<Frontend, "service"> }): string =>
   frontend.service.slice(0, frontend.service.indexOf("/"));
+
+const NOT_REACHED =
+  "pods of this node that are isolated for egress, or to which a cluster policy may deny something, do not reach it by its address";
 
 type Share = Omit<ReturnType<typeof beyond>, "surplus">;
 
@@ -170,8 +179,7 @@ const excessesOfServices = (
       limit,
       namespace: namespaceOf(own[0] as Behind),
       object: `Service ${service}`,
-      effect:
-        "pods of this node that are isolated for egress, or to which a cluster policy may deny something, do not reach it by its address",
+      effect: NOT_REACHED,
       capacity,
     }),
   );

@@ -14,7 +14,7 @@ import {
   type Pod,
   type Protocol,
 } from "../../model/cluster.ts";
-import { type Frontend, frontendKey, frontendsOf, judgedIn } from "../../model/frontends.ts";
+import { backendsOf, type Frontend, frontendKey, judgedIn, openFrontends } from "../../model/frontends.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../model/network-policy.ts";
 import { PROTOCOLS } from "../../model/protocol.ts";
 import type { Selector } from "../../model/selector.ts";
@@ -78,6 +78,7 @@ export const UNUSED_REASONS = {
   gone: "of pods that no longer exist, and whose names show no workload",
   ambiguous: "of addresses that several workloads may have had",
   "no-backend": "to Services without backends",
+  "refused-service": "to Services beyond their namespace's share, whose backends are not known",
   own: "of a pod to itself",
 } as const;
 
@@ -238,7 +239,7 @@ interface Resolver {
 }
 
 function openResolver(cluster: Cluster, workloads: SelectedWorkloads): Resolver {
-  const frontends = new Map(frontendsOf(cluster, new Set()).map((each) => [frontendKey(each), each]));
+  const frontends = openFrontends()(cluster, new Set());
   const holders = holdersOf(cluster);
   const known = new Map<string, SelectedWorkload | undefined>();
   const workloadOf = (pod: string): SelectedWorkload | undefined => {
@@ -263,7 +264,8 @@ function openResolver(cluster: Cluster, workloads: SelectedWorkloads): Resolver 
     return address === undefined ? "gone" : atAddress(address);
   };
   const backends = (frontend: Frontend): readonly Target[] | UnusedReason => {
-    if (frontend.backends.every(({ address }) => typeof atAddress(address) === "string")) return "no-backend";
+    if (backendsOf(frontend).every(({ address }) => typeof atAddress(address) === "string"))
+      return "no-backend";
     return judgedIn(frontend).flatMap(({ address, port }): Target[] => {
       const at = atAddress(address);
       return typeof at === "string" ? [] : [{ end: at, port, keepsSource: frontend.keepsSource }];
@@ -272,11 +274,11 @@ function openResolver(cluster: Cluster, workloads: SelectedWorkloads): Resolver 
   return {
     end,
     targets({ to, protocol, port, seenAt }) {
-      const frontend =
-        seenAt === "egress" && to.pods.length === 0 && to.address !== undefined
-          ? frontends.get(frontendKey({ address: to.address, protocol, port }))
-          : undefined;
-      if (frontend !== undefined) return backends(frontend);
+      if (seenAt === "egress" && to.pods.length === 0 && to.address !== undefined) {
+        const frontend = frontends.all.get(frontendKey({ address: to.address, protocol, port }));
+        if (frontend?.refused === true || frontends.closed.has(to.address.text)) return "refused-service";
+        if (frontend !== undefined) return backends(frontend);
+      }
       const at = end(to);
       return typeof at === "string" ? at : [{ end: at, port, keepsSource: true }];
     },

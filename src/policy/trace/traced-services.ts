@@ -1,11 +1,25 @@
 // The path through a Service: from its address and port to each backend, where both ends are judged.
 
 import type { Cluster, Pod, Protocol } from "../../model/cluster.ts";
-import { type Backend, type Frontend, frontendKey, frontendsOf } from "../../model/frontends.ts";
+import {
+  type Backend,
+  type Frontend,
+  frontendKey,
+  frontendsOf,
+  openFrontends,
+} from "../../model/frontends.ts";
 import { type Party, permits, type SideVerdict, sideVerdict } from "../oracle.ts";
 import { partyAt, reaches, serviceVerdict } from "../service-oracle.ts";
 import type { Found, PortRange } from "./traced-ends.ts";
-import { type Path, partyIn, sideOf, type Via, type Worlds } from "./traced-paths.ts";
+import {
+  type Path,
+  partyIn,
+  type Route,
+  sideOf,
+  type TracedSide,
+  type Via,
+  type Worlds,
+} from "./traced-paths.ts";
 
 /** What is known about the node that rewrites. */
 export interface NodeFacts {
@@ -15,12 +29,31 @@ export interface NodeFacts {
   readonly isEndpoint: (pod: Pod) => boolean;
 }
 
+/** Traffic to an address. */
+interface Traffic {
+  readonly protocol: Protocol;
+  readonly ranges: readonly PortRange[];
+  readonly node: NodeFacts;
+}
+
+/** The paths to an address of a Service whose ports are not known; undefined if it is none. */
+export function pathsToClosed(
+  { cluster }: Worlds,
+  { from, to: { address } }: Route,
+  { protocol, ranges, node }: Traffic,
+): readonly Path[] | undefined {
+  const found = openFrontends()(cluster, node.nodes).closed.get(address.text);
+  if (found === undefined) return undefined;
+  const traits = { keepsSource: false, judgedAsItself: false, backends: [], refused: true } as const;
+  return ranges.map((ports) => {
+    const frontend: Frontend = { ...traits, service: found.service, address, protocol, port: ports.first };
+    const { leaves } = serviceVerdict(cluster, { from, frontend }, node.isEndpoint);
+    return pathToNobody(cluster, from, { via: { frontend, leaves }, ports });
+  });
+}
+
 /** The frontends at an address whose ports are among the queried ones, in rising order. */
-export function frontendsAt(
-  cluster: Cluster,
-  { address }: Party,
-  traffic: { readonly protocol: Protocol; readonly ranges: readonly PortRange[]; readonly node: NodeFacts },
-): readonly Frontend[] {
+export function frontendsAt(cluster: Cluster, { address }: Party, traffic: Traffic): readonly Frontend[] {
   return frontendsOf(cluster, traffic.node.nodes)
     .filter(
       (each) =>
@@ -41,11 +74,18 @@ export function noServicePort(
   service: string,
   { protocol, port }: { readonly protocol: string; readonly port?: string },
 ): Found<never> {
+  if (cluster.services.get(service)?.exceeds === true) return portsUnknown(service);
   const ports = (cluster.services.get(service)?.ports ?? []).map((each) => `${each.port}/${each.protocol}`);
   const wanted = port === undefined ? `${protocol} port` : `port ${port}/${protocol}`;
   const has = ports.length === 0 ? "it has none" : `it has ${ports.join(", ")}`;
   return { ok: false, reason: `Service ${service} has no ${wanted}; ${has}`, missing: true };
 }
+
+const portsUnknown = (service: string): Found<never> => ({
+  ok: false,
+  reason: `the ports of Service ${service} are not known: it is beyond its namespace's share of the agent's memory`,
+  missing: true,
+});
 
 /** The parts of a range besides single ports. */
 export function rangesWithout(ranges: readonly PortRange[], taken: readonly number[]): PortRange[] {
@@ -69,6 +109,7 @@ export function servicePortsOf(
 ): Found<PortRange[]> {
   const ports = cluster.services.get(service)?.ports ?? [];
   const named = ports.filter((port) => port.name === name && port.protocol === protocol);
+  if (cluster.services.get(service)?.exceeds === true) return portsUnknown(service);
   if (named.length === 0)
     return { ok: false, reason: `Service ${service} has no ${protocol} port called ${name}`, missing: true };
   return { ok: true, value: named.map(({ port }) => ({ first: port, last: port })) };
@@ -88,7 +129,8 @@ export function pathsThrough(
     ...{ frontend, leaves },
     ...(itself && { itself: sideOf(cluster, atItself, "egress", itself) }),
   };
-  if (backends.length === 0) return [pathToNobody(cluster, from, via)];
+  if (backends.length === 0)
+    return [pathToNobody(cluster, from, { via, ports: { first: port, last: port } })];
   return backends.map(({ backend, verdict }): Path => {
     const to = partyAt(cluster, backend.address);
     const probe = { from, to, protocol, port: backend.port };
@@ -107,18 +149,29 @@ export function pathsThrough(
   });
 }
 
-function pathToNobody(cluster: Cluster, from: Party, via: Via): Path {
-  const { address, protocol, port } = via.frontend;
+function pathToNobody(
+  cluster: Cluster,
+  from: Party,
+  { via, ports }: { readonly via: Via; readonly ports: PortRange },
+): Path {
+  const { address, protocol, port, refused } = via.frontend;
   const probe = { from, to: { kind: "address", address } as const, protocol, port };
   const verdict = sideVerdict(cluster, probe, "egress");
   const nobody: SideVerdict = { kind: "not-applicable" };
+  const egress = sideOf(cluster, probe, "egress", verdict);
+  const { isolatedBy } = egress;
+  // What rules say of the address does not matter.
+  const denied: TracedSide = {
+    ...{ verdict: { kind: "denied", isolatedBy }, isolatedBy },
+    ...{ nearest: undefined, namesMissing: [] },
+  };
   return {
     probe,
-    ports: { first: port, last: port },
-    allowed: false,
+    ports,
+    allowed: refused === true && via.leaves,
     before: undefined,
     sides: {
-      egress: sideOf(cluster, probe, "egress", verdict),
+      egress: refused === true && !via.leaves ? denied : egress,
       ingress: sideOf(cluster, probe, "ingress", nobody),
     },
     via,

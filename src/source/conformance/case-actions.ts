@@ -2,7 +2,7 @@
 
 import { type Address, type Family, parseAddress } from "../../base/ip.ts";
 import { type Cluster, isSelectable, keyOf } from "../../model/cluster.ts";
-import { type Frontend, frontendsOf } from "../../model/frontends.ts";
+import { backendsOf, type Frontend, frontendsOf } from "../../model/frontends.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import { namespaceName, objectName } from "../parse/common-fields.ts";
 import {
@@ -380,7 +380,7 @@ const endOf = (name: string, { frontend }: Behind): End => ({
 });
 
 const behindOf = (frontend: Frontend, asked: Asked): Behind[] =>
-  frontend.backends.map(({ address, port }) => ({ frontend, port, end: endAt(address, asked) }));
+  backendsOf(frontend).map(({ address, port }) => ({ frontend, port, end: endAt(address, asked) }));
 
 /** The owner of an address: a pod that policies can select, another pod or a place, or none. */
 function endAt(address: Address, { cluster, places }: Asked): End {

@@ -1,7 +1,8 @@
 // Which addresses and ports kube-proxy rewrites, and which backends it may choose: its rules, one by one.
 
 import { describe, expect, test } from "vitest";
-import { frontendsOf, openFrontends } from "../../../src/model/frontends.ts";
+import type { FrontendCapacities } from "../../../src/model/frontend-shares.ts";
+import { backendsOf, frontendsOf, openFrontends } from "../../../src/model/frontends.ts";
 import type { EndpointSlice, Service, SliceEndpoint } from "../../../src/model/service.ts";
 import { address, cluster, pod } from "../../support/model.ts";
 
@@ -54,7 +55,7 @@ function frontends(
   nodes: readonly string[] = [],
 ): string[] {
   return frontendsOf(cluster({ pods: PODS, services, slices }), new Set(nodes)).map((each) => {
-    const backends = each.backends.map((backend) => `${backend.address.text}:${backend.port}`);
+    const backends = backendsOf(each).map((backend) => `${backend.address.text}:${backend.port}`);
     const kept = each.keepsSource ? "" : " (masked)";
     const itself = each.judgedAsItself ? " (or itself)" : "";
     return `${each.address.text} ${each.protocol}/${each.port}${kept}${itself} -> ${backends.join(" ") || "nothing"}`;
@@ -167,6 +168,172 @@ describe("two Services that claim one frontend", () => {
   });
 });
 
+describe("what frontends share", () => {
+  const indexes = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+  const ports = indexes(20).map(
+    (index) => ({ name: `p${index}`, protocol: "TCP", port: 1 + index, target: 1_000 + index }) as const,
+  );
+  const external = indexes(5).map((index) => address(`198.51.100.${index}`));
+  const large = service({ ports, externalIps: external });
+  const numbered = ports.map(({ name, protocol, target: port }) => ({ name, protocol, port }));
+  const slices = ["s-1", "s-2"].map((name, index) =>
+    slice({ name, ports: numbered, endpoints: indexes(9).map((each) => endpoint(`10.1.${index}.${each}`)) }),
+  );
+  const lists = (world: Parameters<typeof frontendsOf>[0]) =>
+    new Set(
+      frontendsOf(world, new Set()).flatMap(({ backends }) => backends.map(({ addresses }) => addresses)),
+    );
+
+  test.each<[string, EndpointSlice[], number]>([
+    ["of slices", slices, 18],
+    ["of pods", [], 3],
+  ])("is the list of addresses, for all ports and addresses: %s", (_, own, count) => {
+    const world = cluster({ pods: PODS, services: [large], slices: own });
+    const all = frontendsOf(world, new Set());
+    expect(all).toHaveLength(20 * 6);
+    expect(lists(world).size).toBe(1);
+    const [one] = all.filter((each) => each.address.text === "198.51.100.4" && each.port === 7);
+    const [backends] = one?.backends ?? [];
+    expect([one?.backends.length, backends?.port, backends?.addresses.length]).toEqual([1, 1_006, count]);
+  });
+
+  test("of several Services that claim the same, too", () => {
+    const services = ["s", "t", "u"].map((name) => ({ ...large, name, clusterIps: [] }));
+    const own = services.map(({ name }, index) =>
+      slice({
+        name,
+        service: name,
+        ports: numbered,
+        endpoints: [endpoint(`10.2.0.${index}`), endpoint("10.2.1.1")],
+      }),
+    );
+    const world = cluster({ services, slices: own });
+    const [list, other] = lists(world);
+    expect([other, list?.map(({ text }) => text)]).toEqual([
+      undefined,
+      ["10.2.0.0", "10.2.1.1", "10.2.0.1", "10.2.0.2"],
+    ]);
+  });
+});
+
+describe("a Service beyond its namespace's share", () => {
+  const two = [
+    { name: "a", protocol: "TCP", port: 80, target: 8080 },
+    { name: "b", protocol: "TCP", port: 81, target: 8081 },
+  ] as const;
+  const numbered = two.map(({ name, protocol, target: port }) => ({ name, protocol, port }));
+  const endpoints = [endpoint("10.0.0.1"), endpoint("10.0.0.2"), endpoint("10.0.0.3")];
+  const large = service({ name: "large", ports: two });
+  const other = service({ name: "other", clusterIps: [address("10.96.0.2")] });
+  const slices = [
+    slice({ name: "large-1", service: "large", ports: numbered, endpoints }),
+    slice({ name: "other-1", service: "other" }),
+  ];
+  /** "10.96.0.1:80 refused", "10.96.0.1 closed". */
+  const texts = (services: readonly Service[], own: readonly EndpointSlice[], few = {}): string[] => {
+    const capacities = { services: 1_000, backends: 1_000, ...few };
+    const { all, closed } = openFrontends()(cluster({ services, slices: own }), new Set(), capacities);
+    return [
+      ...[...all.values()].map(
+        ({ address: { text }, port, refused, backends }) =>
+          `${text}:${port} ${refused === true ? "refused" : backendsOf({ backends }).length}`,
+      ),
+      ...[...closed].map(([text, by]) => `${text} closed by ${by.service}`),
+    ].sort();
+  };
+  const whole = ["10.96.0.1:80 3", "10.96.0.1:81 3", "10.96.0.2:80 1"];
+  const refused = ["10.96.0.1:80 refused", "10.96.0.1:81 refused", "10.96.0.2:80 1"];
+  const claiming = service({
+    namespace: "y",
+    name: "s",
+    clusterIps: [],
+    externalIps: [address("10.96.0.1")],
+  });
+
+  test.each<[string, string[], Service[], EndpointSlice[], object?]>([
+    ["is as it is where all fits", whole, [large, other], slices, { backends: 7, services: 3 }],
+    ["is refused where its endpoints are too many", refused, [large, other], slices, { backends: 6 }],
+    [
+      "is closed where its frontends are too many",
+      ["10.96.0.1 closed by x/large", "10.96.0.2:80 1"],
+      [large, other],
+      slices,
+      { services: 2 },
+    ],
+    [
+      "is closed where its ports are not kept",
+      ["10.96.0.1 closed by x/large", "10.96.0.2:80 1"],
+      [{ ...large, ports: [], exceeds: true }, other],
+      slices,
+    ],
+    [
+      "is refused where one of its slices is not kept",
+      refused,
+      [large, other],
+      [...slices, slice({ name: "large-2", service: "large", ports: [], endpoints: [], exceeds: true })],
+    ],
+    [
+      "is refused for others that claim the same",
+      ["10.96.0.1:80 refused", "10.96.0.1:81 refused"],
+      [large, claiming],
+      slices,
+      { backends: 5 },
+    ],
+    [
+      "closes what others claim there",
+      ["10.96.0.1 closed by x/large"],
+      [{ ...large, ports: [], exceeds: true }, claiming],
+      slices,
+    ],
+    [
+      "of another namespace takes nothing from one within its share",
+      ["10.96.0.1:80 3", "10.96.0.1:81 3", "10.96.0.9:80 refused", "10.96.0.9:81 refused"],
+      [large, service({ ...large, namespace: "y", clusterIps: [address("10.96.0.9")] })],
+      [
+        ...slices,
+        slice({
+          ...{ namespace: "y", name: "large-1", service: "large", ports: numbered },
+          endpoints: [...endpoints, endpoint("10.0.0.4")],
+        }),
+      ],
+      { backends: 13 },
+    ],
+  ])("%s", (_, expected, services, own, few) => {
+    expect(texts(services, own, few)).toEqual(expected);
+    expect(texts(services.toReversed(), own.toReversed(), few)).toEqual(expected);
+  });
+
+  test("is as it was once it fits, and all that it claims with others", () => {
+    const follow = openFrontends();
+    const step = (capacities: FrontendCapacities, ...services: readonly Service[]) => {
+      const { all, closed } = follow(cluster({ services, slices }), new Set(), capacities);
+      return (
+        [...all]
+          .map(([key, { refused: is }]) => `${key}${is === true ? " refused" : ""}`)
+          .sort()
+          .join(", ") + (closed.size > 0 ? " closed" : "")
+      );
+    };
+    const enough = { services: 9, backends: 9 };
+    const exceeding = { ...large, ports: [], exceeds: true } as const;
+    expect([
+      step(enough, large, claiming),
+      step(enough, exceeding, claiming),
+      step(enough, large, claiming),
+      step({ services: 9, backends: 5 }, large, claiming),
+      step({ services: 1, backends: 9 }, large, claiming),
+      step(enough, claiming),
+    ]).toEqual([
+      "10.96.0.1 TCP/80, 10.96.0.1 TCP/81",
+      " closed",
+      "10.96.0.1 TCP/80, 10.96.0.1 TCP/81",
+      "10.96.0.1 TCP/80 refused, 10.96.0.1 TCP/81 refused",
+      " closed",
+      "10.96.0.1 TCP/80",
+    ]);
+  });
+});
+
 // Tenants write these objects, of a megabyte each: what takes the square of their size stops the agent.
 describe("the work for twice as many", () => {
   let reads = 0;
@@ -189,6 +356,16 @@ describe("the work for twice as many", () => {
   test.each<[string, (count: number) => { services: Service[]; slices: EndpointSlice[] }]>([
     ["ports of a Service and its slice", withPorts],
     ["ports of a Service without slices", (count) => ({ ...withPorts(count), slices: [] })],
+    [
+      "ports and endpoints of a Service",
+      (count) => {
+        const { services, slices } = withPorts(count);
+        const endpoints = indexes(count).map((index) =>
+          endpoint("10.1.0.0", { address: counted(address(`10.1.${index >> 8}.${index & 255}`)) }),
+        );
+        return { services, slices: slices.map((each) => ({ ...each, endpoints })) };
+      },
+    ],
     [
       "Services that claim one frontend",
       (count) => ({

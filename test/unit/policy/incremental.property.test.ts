@@ -52,6 +52,7 @@ const TIGHT: readonly Partial<Capacities>[] = [
   { endpoints: 2 },
   { services: 2 },
   { serviceGroups: 1 },
+  { backends: 2 },
   { ranges: 4 },
 ];
 
@@ -245,14 +246,17 @@ function textsOf({ state, numbering, meaning, excesses, shut, ...rest }: Compile
     terms: new Map([...terms].map(([number, { key }]) => [number, key])),
     // Frontends are in no order, and neither are their backends.
     frontends: services()
-      .map(({ frontend, backends, identity }) =>
+      .map(({ frontend, backends, refused, identity }) =>
         JSON.stringify([
           frontend.service,
           frontend.address.text,
           frontend.protocol,
           frontend.port,
           identity,
-          backends.map((each) => JSON.stringify(each)).sort(),
+          refused,
+          backends
+            .map(({ place, resolved }) => `${place} ${resolved.map((each) => JSON.stringify(each)).sort()}`)
+            .sort(),
         ]),
       )
       .sort(),

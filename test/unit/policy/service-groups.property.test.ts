@@ -3,14 +3,15 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { keyOf } from "../../../src/model/cluster.ts";
+import { keyOf, NO_SURROUNDINGS } from "../../../src/model/cluster.ts";
 import { compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
+import { CAPACITIES } from "../../../src/policy/limits/capacity-fit.ts";
 import { permits, policyVerdict } from "../../../src/policy/oracle.ts";
 import { placeOf } from "../../../src/policy/port-classes.ts";
 import { isItself, partyAt } from "../../../src/policy/service-oracle.ts";
 import { planOf } from "../../../src/state/state-lookup.ts";
-import { clusterWithServices, serviceQuestions } from "../../support/service-worlds.ts";
+import { clusterWithServices, frontendCapacities, serviceQuestions } from "../../support/service-worlds.ts";
 import { localsOf } from "../../support/worlds.ts";
 
 const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 500);
@@ -20,14 +21,15 @@ const passes = (answer: string): boolean => ["allowed", "audited", "not isolated
 
 describe("services", { timeout: PATIENCE_MS }, () => {
   test("are judged as the oracle judges them, and what is denied arrives nowhere", () => {
-    const seen = { let: 0, kept: 0, mixed: 0, named: 0 };
+    const seen = { let: 0, kept: 0, mixed: 0, named: 0, refused: 0 };
     fc.assert(
-      fc.property(clusterWithServices, fc.nat({ max: 511 }), (world, choice) => {
+      fc.property(clusterWithServices, fc.nat({ max: 511 }), frontendCapacities, (world, choice, few) => {
         // The others are pods of other nodes.
         const locals = localsOf(world).filter((_, index) => !((choice >> index) & 1) || choice > 255);
         const here = new Map(locals.map((local) => [keyOf(local.pod), local.ifindex]));
-        const plan = planOf(compile(world, locals, NOTHING_NUMBERED).state);
-        for (const question of serviceQuestions(world, locals)) {
+        const capacities = { ...CAPACITIES, ...few };
+        const plan = planOf(compile(world, locals, NOTHING_NUMBERED, NO_SURROUNDINGS, capacities).state);
+        for (const question of serviceQuestions(world, locals, few)) {
           const { from, frontend, ifindex, names, leaves, backends, text } = question;
           const { protocol } = frontend;
           const place = placeOf(protocol, frontend.port);
@@ -35,6 +37,7 @@ describe("services", { timeout: PATIENCE_MS }, () => {
           const out = passes(plan.judge({ ifindex, direction: "egress", remote, place, names }));
           if (out !== leaves) throw new Error(`plan ${out}, oracle ${leaves}: ${text}`);
           seen[out ? "let" : "kept"] += 1;
+          if (frontend.refused === true && !out) seen.refused += 1;
           for (const { backend, verdict } of backends) {
             const { address, port } = backend;
             const to = partyAt(world, address);
@@ -68,7 +71,7 @@ describe("services", { timeout: PATIENCE_MS }, () => {
       { numRuns: RUNS },
     );
     // The random worlds contain the relevant cases; one in some seventy has a guard with something to drop.
-    expect(Math.min(seen.let, seen.kept)).toBeGreaterThan(0);
+    expect(Math.min(seen.let, seen.kept, seen.refused)).toBeGreaterThan(0);
     if (RUNS >= 2000) expect(Math.min(seen.mixed, seen.named)).toBeGreaterThan(0);
   });
 });

@@ -120,6 +120,7 @@ describe("a Service left out at a limit is denied to each pod to which anything 
   const LIMITED: readonly [string, Partial<Capacities>][] = [
     ["ports of Services", { services: 0 }],
     ["sets of backends", { serviceGroups: 0 }],
+    ["endpoints at ports of Services", { backends: 0 }],
   ];
   const CASES: readonly [string, readonly Peer[], full: boolean, limited: boolean][] = [
     ["its backends are denied", [pods({ behind: "yes" })], false, false],

@@ -168,6 +168,46 @@ endpoints: [{ addresses: [10.244.1.11] }, { addresses: [203.0.113.9] }]
       expect(stdout).not.toMatch(/^allowed/m);
     });
 
+    describe("whose backends are too many, so that they are not known", () => {
+      const many = (count: number, each: (index: number) => string): string =>
+        Array.from({ length: count }, (_, index) => each(index)).join(", ");
+      const ports = many(800, (index) => `{ name: p${index}, port: ${1 + index} }`);
+      const addresses = many(700, (index) => `{ addresses: [10.250.${index >> 8}.${index & 255}] }`);
+      const large = `---
+apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec: { clusterIP: 10.96.0.10, ports: [${ports}] }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: web-a, namespace: shop, labels: { kubernetes.io/service-name: web } }
+addressType: IPv4
+ports: [${ports}]
+endpoints: [${addresses}]
+`;
+      const service = "TCP/80 from shop/gateway (10.244.1.10) to Service shop/web (10.96.0.10)";
+      const reason = "  Service shop/web: beyond its namespace's share, so its backends are not known:";
+
+      it("reports why nothing leaves, with the policies that isolate", async () => {
+        const { exitCode, stdout } = await changed(policy + large);
+        expect(exitCode).toBe(3);
+        expect(stdout).toBe(`denied: ${service}
+${reason} denied to each client to which something can be denied
+  egress of shop/gateway: isolated by shop/one
+`);
+      });
+
+      it("reports that it is not denied to a client to which nothing can be", async () => {
+        const { exitCode, stdout } = await changed(large);
+        expect(exitCode).toBe(0);
+        expect(stdout).toBe(`allowed: ${service}
+${reason} nothing can be denied to this client
+  egress of shop/gateway: not isolated
+`);
+      });
+    });
+
     it("reports that there is no backend", async () => {
       const service = `apiVersion: v1
 kind: Service

@@ -78,6 +78,7 @@ const fewServices = fc.record({
   services: fc.oneof(fc.constant(CAPACITIES.services), fc.nat({ max: 4 })),
   serviceGroups: fc.oneof(fc.constant(CAPACITIES.serviceGroups), fc.nat({ max: 3 })),
   addresses: fc.oneof(fc.constant(CAPACITIES.addresses), fc.nat({ max: 8 })),
+  backends: fc.oneof(fc.constant(CAPACITIES.backends), fc.nat({ max: 8 })),
 });
 
 /** The limited parts of a state. */

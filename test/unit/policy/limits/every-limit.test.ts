@@ -168,6 +168,11 @@ const SCENARIOS: Readonly<Record<Name, Scenario>> = {
     ...{ limit: 3, text: "sets of backends", losers: /^Service greedy\// },
     greedy: { services, pods: backends, egress: APPS.map(toApp) },
   },
+  backends: {
+    row: "endpoints at ports of Services",
+    ...{ limit: 4, text: "endpoints at ports of Services", losers: /^Service greedy\// },
+    greedy: { services, pods: backends, egress: [everywhere] },
+  },
 };
 
 const NAMES = Object.keys(SCENARIOS) as Name[];
