@@ -27,7 +27,10 @@ export interface Service {
   readonly selector: Labels | undefined;
   /** internalTrafficPolicy is Local: a ClusterIP leads to endpoints on the same node only. */
   readonly onlyLocal: boolean;
-  /** Set where the Service exceeds its namespace's share of the agent's memory: its addresses are kept (of the external ones the first), but no ports or selector. */
+  /**
+   * Set where the Service exceeds its namespace's share of the agent's memory: its addresses are kept (of the external ones the first), but no
+   * ports or selector.
+   */
   readonly exceeds?: true;
 }
 

@@ -23,7 +23,7 @@ export interface Timing {
   readonly relistMs: Span;
   /** Bytes a second that an agent's periodic lists of a kind take at most: large ones are relisted less often. */
   readonly relistBytes: number;
-  /** The same two, where a list brings back policies that fit again: since the list before. */
+  /** The same two, where a list brings back objects that fit again: since the list before. */
   readonly earlyMs: Span;
   readonly earlyBytes: number;
   /** But not less often than this. */
@@ -109,7 +109,7 @@ export function relistSpan({ relistMs, relistBytes, relistMsMax }: Timing, listB
   ];
 }
 
-/** When a kind may be relisted for policies that fit again: the span to choose from, since the list before. */
+/** When a kind may be relisted for objects that fit again: the span to choose from, since the list before. */
 export function earlySpan({ earlyMs, earlyBytes }: Timing, listBytes: number): Span {
   const atRate = (listBytes / earlyBytes) * 1_000;
   const [least, most] = earlyMs;

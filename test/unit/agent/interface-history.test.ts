@@ -5,11 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { mayHaveHadClusterPolicies, openIncumbents } from "../../../src/agent/interface-history.ts";
-import { keyOf, type Pod } from "../../../src/model/cluster.ts";
+import { isSealed, keyOf, type Pod } from "../../../src/model/cluster.ts";
 import { unknownPod } from "../../../src/model/unclaimed-interface.ts";
 import type { NetLink } from "../../../src/node/node-tables.ts";
 import { compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
+import { MEMORY } from "../../../src/source/apiserver/object-memory.ts";
 import type { PodInterface } from "../../../src/source/interface-discovery.ts";
 import { cidr, cluster, clusterPolicy, namespace, pod, policy } from "../../support/model.ts";
 import { tables, veth } from "../node/tables.ts";
@@ -73,6 +74,13 @@ it("a later agent has the records of this one, readable by root alone", () => {
   expect(later.of(at(LINK))).toEqual(now);
   expect([later.isKnown, later.problems()]).toEqual([true, []]);
   expect(statSync(path()).mode & 0o777).toBe(0o600);
+});
+
+it("a pod whose labels were not kept stays closed once its object is gone", () => {
+  settled(path(), on(MEMORY.Pod.reduced(WEB)));
+  const [incumbent] = openIncumbents(path()).of(at(LINK)).get(7) ?? [];
+  expect(incumbent).toMatchObject({ pod: { name: "web", exceeds: true } });
+  expect(isSealed(incumbent?.pod as Pod)).toBe(true);
 });
 
 it("a later agent has the MAC address that a link's pod is bound to, and of no other link", () => {

@@ -1,5 +1,6 @@
 // The output of `get` and `status` from the agent's views, and from the kernel's tables if there is no agent.
 import { describe, expect, it } from "vitest";
+import { EXCEEDS_TEXT } from "../../../src/model/cluster.ts";
 import type { KindHealth } from "../../../src/model/cluster-snapshot.ts";
 import type { EndpointView, PolicyView, StatusView, UplinkView } from "../../../src/observe/api-views.ts";
 import { type EndpointRow, endpointNames, endpointsTable } from "../../../src/observe/endpoints-table.ts";
@@ -80,6 +81,15 @@ describe("get endpoints", () => {
       "-   -   -   1   10.63.48.10   policy 3   open   enforced\n",
     );
     expect(endpointNames([row])).toBe("7\n");
+  });
+
+  it("says why everything is denied, whatever policies say", () => {
+    const side = { isolatedBy: [], policy: 1, closed: true };
+    const [first] = ENDPOINTS;
+    const rows = [{ ...first, ingress: side, egress: side, sealed: EXCEEDS_TEXT }] as EndpointRow[];
+    expect(tableText(endpointsTable(rows, false))).toMatch(
+      / all denied +all denied +enforced: its labels and ports exceed its namespace's share of the agent's memory\n$/,
+    );
   });
 
   it("shortens long lists of policies", () => {

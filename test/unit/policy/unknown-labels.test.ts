@@ -6,10 +6,13 @@ import { expect, test } from "vitest";
 import { DIRECTIONS } from "../../../src/base/direction.ts";
 import { type Cluster, keyOf, type Pod } from "../../../src/model/cluster.ts";
 import type { ClusterPolicy } from "../../../src/model/cluster-network-policy.ts";
+import { compile } from "../../../src/policy/compile.ts";
+import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
 import { permits, sideVerdict } from "../../../src/policy/oracle.ts";
 import { sideOf } from "../../../src/policy/subjects.ts";
 import { sideVerdictText } from "../../../src/policy/verdict-text.ts";
 import { MEMORY } from "../../../src/source/apiserver/object-memory.ts";
+import { planOf } from "../../../src/state/state-lookup.ts";
 import {
   block,
   cluster,
@@ -22,7 +25,8 @@ import {
   policy,
   selector,
 } from "../../support/model.ts";
-import { cluster as clusters, PROBE_PORTS } from "../../support/worlds.ts";
+import { questions, questionText } from "../../support/questions.ts";
+import { cluster as clusters, localsOf, PROBE_PORTS } from "../../support/worlds.ts";
 
 const SERVER = pod("x/server", ["10.0.0.1"]);
 const CLIENT = MEMORY.Pod.reduced(pod("y/client", ["10.0.0.2"], { labels: { tenant: "red" } }));
@@ -86,6 +90,24 @@ test("nothing is allowed to or from it, and the verdict says why", () => {
   );
   for (const direction of DIRECTIONS)
     expect(sideOf(world, CLIENT, direction)).toMatchObject({ isolated: true, clauses: [] });
+});
+
+test("in random worlds: the tables have nothing for it either", () => {
+  let count = 0;
+  fc.assert(
+    fc.property(clusters, (world) => {
+      const reduced = new Map([...world.pods].map(([key, one]) => [key, MEMORY.Pod.reduced(one)] as const));
+      const all: Cluster = { ...world, pods: reduced };
+      const plan = planOf(compile(all, localsOf(all), NOTHING_NUMBERED).state);
+      for (const question of questions(all, 5)) {
+        expect(question.allowed, questionText(question)).toBe(false);
+        expect(["allowed", "not isolated"], questionText(question)).not.toContain(plan.judge(question));
+        count += 1;
+      }
+    }),
+    { numRuns: 30 },
+  );
+  expect(count).toBeGreaterThan(0);
 });
 
 const KEYS = ["app", "tier", "__proto__"];
