@@ -52,47 +52,43 @@ export interface PeerIndex {
 
 export function openPeerIndex(): PeerIndex {
   /** Of peers in the namespace of their set. */
-  const ofNamespaces = new Map<string, LabelIndex>();
-  const byPodLabel = openLabelIndex();
-  const byNamespaceLabel = openLabelIndex();
-  const placeOf = ({
-    namespaces,
-    pods,
-    peers,
-  }: Selection): readonly [LabelIndex, NeededLabel | undefined] => {
-    const ofPods = neededLabel(pods);
-    if (namespaces === undefined) {
-      const { namespace } = peers.set;
-      const own = ofNamespaces.get(namespace) ?? openLabelIndex();
-      ofNamespaces.set(namespace, own);
-      return [own, ofPods];
+  const ofNamespaces = new Map<string, PodIndex>();
+  /** Of the others, by a label of namespaces first. */
+  const byNamespaceLabel = openLabelIndex(newPodIndex, isEmpty);
+  const podIndexesFor = (selection: Selection, use: (index: PodIndex) => void): void => {
+    const { namespaces, peers } = selection;
+    if (namespaces !== undefined) {
+      byNamespaceLabel.visit(neededLabel(namespaces), use);
+      return;
     }
-    const ofSpaces = neededLabel(namespaces);
-    if (ofPods !== undefined && (ofPods.values !== undefined || ofSpaces?.values === undefined))
-      return [byPodLabel, ofPods];
-    return [byNamespaceLabel, ofSpaces];
+    const { namespace } = peers.set;
+    const own = ofNamespaces.get(namespace) ?? newPodIndex();
+    ofNamespaces.set(namespace, own);
+    use(own);
+    if (own.isEmpty()) ofNamespaces.delete(namespace);
   };
+  const visit = (selection: Selection, use: (bucket: Bucket) => void): void =>
+    podIndexesFor(selection, (index) => index.visit(neededLabel(selection.pods), use));
   function* bucketsFor({ namespace, namespaceLabels, labels }: Selectable): Generator<Bucket, undefined> {
     const own = ofNamespaces.get(namespace);
     if (own !== undefined) yield* own.at(labels);
-    yield* byPodLabel.at(labels);
-    yield* byNamespaceLabel.at(namespaceLabels);
+    for (const index of byNamespaceLabel.at(namespaceLabels)) yield* index.at(labels);
     return undefined;
   }
   return {
     add(peers) {
-      for (const selection of selectionsOf(peers)) {
-        const [index, label] = placeOf(selection);
-        index.add(label, selection);
-      }
+      for (const selection of selectionsOf(peers))
+        visit(selection, (bucket) => {
+          bucket.selections.add(selection);
+          if (peers.resolving.size > 0) bucket.resolving += 1;
+        });
     },
     delete(peers) {
-      for (const selection of selectionsOf(peers)) {
-        const [index, label] = placeOf(selection);
-        index.delete(label, selection);
-      }
-      const { namespace } = peers.set;
-      if (ofNamespaces.get(namespace)?.isEmpty() === true) ofNamespaces.delete(namespace);
+      for (const selection of selectionsOf(peers))
+        visit(selection, (bucket) => {
+          bucket.selections.delete(selection);
+          if (peers.resolving.size > 0) bucket.resolving -= 1;
+        });
     },
     matching(pods) {
       const found = new Set<Peers>();
@@ -160,71 +156,76 @@ function neededLabel({ requirements }: Selector): NeededLabel | undefined {
   return found;
 }
 
-/** Selections by a label that they need. */
-function openLabelIndex() {
-  const without = newBucket();
-  const byKey = new Map<string, { readonly any: Bucket; readonly byValue: Map<string, Bucket> }>();
-  const bucketsAt = (label: NeededLabel | undefined): readonly Bucket[] => {
-    if (label === undefined) return [without];
-    const here = byKey.get(label.key) ?? { any: newBucket(), byValue: new Map<string, Bucket>() };
-    byKey.set(label.key, here);
-    if (label.values === undefined) return [here.any];
-    return label.values.map((value) => {
-      const bucket = here.byValue.get(value) ?? newBucket();
-      here.byValue.set(value, bucket);
-      return bucket;
-    });
+interface LabelIndex<T> {
+  /** What there is for a label that is needed, made where it is not there; afterwards it is kept unless it is empty. */
+  visit(label: NeededLabel | undefined, use: (item: T) => void): void;
+  /** All that pods or namespaces with these labels are to be compared with; all there is where the labels are not known. */
+  at(labels: Labels | undefined): Generator<T, undefined>;
+  isEmpty(): boolean;
+}
+type PodIndex = LabelIndex<Bucket>;
+
+const newPodIndex = (): PodIndex =>
+  openLabelIndex(
+    () => ({ selections: new Set(), resolving: 0 }),
+    ({ selections }) => selections.size === 0,
+  );
+
+const isEmpty = (index: PodIndex): boolean => index.isEmpty();
+
+/** Things by a label that is needed for them. */
+function openLabelIndex<T>(make: () => T, isVoid: (item: T) => boolean): LabelIndex<T> {
+  interface OfKey {
+    /** For any value of the label. */
+    any: T | undefined;
+    readonly byValue: Map<string, T>;
+  }
+  let without: T | undefined;
+  const byKey = new Map<string, OfKey>();
+  /** What is left of it. */
+  const used = (item: T | undefined, use: (item: T) => void): T | undefined => {
+    const there = item ?? make();
+    use(there);
+    return isVoid(there) ? undefined : there;
   };
-  const isEmpty = ({ selections }: Bucket): boolean => selections.size === 0;
+  function* ofKey(here: OfKey | undefined, value: string): Generator<T, undefined> {
+    if (here?.any !== undefined) yield here.any;
+    const found = here?.byValue.get(value);
+    if (found !== undefined) yield found;
+    return undefined;
+  }
   return {
-    add(label: NeededLabel | undefined, selection: Selection): void {
-      for (const bucket of bucketsAt(label)) {
-        bucket.selections.add(selection);
-        if (selection.peers.resolving.size > 0) bucket.resolving += 1;
+    visit(label, use) {
+      if (label === undefined) {
+        without = used(without, use);
+        return;
       }
-    },
-    delete(label: NeededLabel | undefined, selection: Selection): void {
-      for (const bucket of bucketsAt(label)) {
-        bucket.selections.delete(selection);
-        if (selection.peers.resolving.size > 0) bucket.resolving -= 1;
+      const here: OfKey = byKey.get(label.key) ?? { any: undefined, byValue: new Map() };
+      if (label.values === undefined) here.any = used(here.any, use);
+      for (const value of label.values ?? []) {
+        const left = used(here.byValue.get(value), use);
+        if (left === undefined) here.byValue.delete(value);
+        else here.byValue.set(value, left);
       }
-      if (label === undefined) return;
-      const { any, byValue } = byKey.get(label.key) as { any: Bucket; byValue: Map<string, Bucket> };
-      for (const value of label.values ?? [])
-        if (isEmpty(byValue.get(value) as Bucket)) byValue.delete(value);
-      if (byValue.size === 0 && isEmpty(any)) byKey.delete(label.key);
+      if (here.any === undefined && here.byValue.size === 0) byKey.delete(label.key);
+      else byKey.set(label.key, here);
     },
-    isEmpty: (): boolean => byKey.size === 0 && isEmpty(without),
-    /** All that pods or namespaces with these labels need to be compared with; all there are where the labels are not known. */
-    *at(labels: Labels | undefined): Generator<Bucket, undefined> {
-      if (!isEmpty(without)) yield without;
+    *at(labels) {
+      if (without !== undefined) yield without;
       if (labels === undefined)
         for (const { any, byValue } of byKey.values()) {
-          yield any;
+          if (any !== undefined) yield any;
           yield* byValue.values();
         }
       else if (labels.size <= byKey.size)
-        for (const [key, value] of labels) yield* bucketsOf(byKey.get(key), value);
+        for (const [key, value] of labels) yield* ofKey(byKey.get(key), value);
       else
         for (const [key, here] of byKey) {
           const value = labels.get(key);
-          if (value !== undefined) yield* bucketsOf(here, value);
+          if (value !== undefined) yield* ofKey(here, value);
         }
       return undefined;
     },
+    isEmpty: () => without === undefined && byKey.size === 0,
   };
-}
-type LabelIndex = ReturnType<typeof openLabelIndex>;
-
-const newBucket = (): Bucket => ({ selections: new Set(), resolving: 0 });
-
-function* bucketsOf(
-  here: { readonly any: Bucket; readonly byValue: ReadonlyMap<string, Bucket> } | undefined,
-  value: string,
-): Generator<Bucket, undefined> {
-  if (here === undefined) return undefined;
-  if (here.any.selections.size > 0) yield here.any;
-  const bucket = here.byValue.get(value);
-  if (bucket !== undefined) yield bucket;
-  return undefined;
 }
