@@ -1,5 +1,6 @@
 // One reconciliation: applies a snapshot of the source, or keeps the last state and reports why.
 
+import { getHeapStatistics } from "node:v8";
 import { append } from "../base/append.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -15,6 +16,7 @@ import type { Problem } from "../model/problem.ts";
 import { identityOf, isSameLink, type LinkIdentity } from "../node/link-identity.ts";
 import { type Compiled, type Compiler, openCompiler } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/identity-allocation.ts";
+import { capacitiesFor } from "../policy/limits/capacity-fit.ts";
 import { excessProblems } from "../policy/limits/fair-shares.ts";
 import type { ClaimedInterface } from "../source/interface-discovery.ts";
 import { NO_INCARNATION } from "../state/desired-state.ts";
@@ -67,6 +69,8 @@ export interface Progress {
 }
 
 type KnownAttachments = ReadonlyMap<number, { readonly attached: Attached; readonly link: LinkIdentity }>;
+
+const OWN_CAPACITIES = capacitiesFor(getHeapStatistics().heap_size_limit);
 
 export interface ReconcileEnv {
   readonly log: Log;
@@ -233,7 +237,10 @@ async function bringIntoForce(
   const { compiler } = progress;
   // One that throws half-way has kept part of the changes.
   progress.compiler = openCompiler();
-  const compiled = compiler.compile({ cluster, locals: resolved.found, previous, surroundings });
+  const compiled = compiler.compile({
+    ...{ cluster, locals: resolved.found, previous, surroundings },
+    capacities: OWN_CAPACITIES,
+  });
   progress.compiler = compiler;
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   // It reads all counters, which a change elsewhere in the cluster is not worth.

@@ -12,8 +12,8 @@ export interface FrontendCapacities {
   readonly backends: number;
 }
 
-/** `services` is the size of a table; `backends` take a hundred megabytes at most: docs/limits.md. */
-export const FRONTEND_CAPACITIES: FrontendCapacities = { services: 65_536, backends: 524_288 };
+/** `services` is the size of a table; `backends` take memory of the agent. */
+export const FRONTEND_CAPACITIES: FrontendCapacities = { services: 65_536, backends: 262_144 };
 
 /** How many a Service has of one family. */
 export interface FamilySize {

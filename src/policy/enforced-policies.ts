@@ -44,6 +44,7 @@ import {
 } from "./service-groups.ts";
 import {
   allClauses,
+  closingTerms,
   egressPortNames,
   isAuditedForAny,
   policiesIn,
@@ -138,6 +139,7 @@ export function openDraftStages(): DraftStages {
     (a, b) => a.length === b.length && a.every(({ key }, index) => key === b[index]?.key),
   );
   const terms = openTermNumbers();
+  const closing = openKeptStage<ReadonlySet<number>>((a, b) => a.symmetricDifference(b).size === 0);
   const workloads = openWorkloads();
   const known = openKeptStage<readonly boolean[]>(sameItems);
   const names = openKeptStage<readonly string[]>(sameItems);
@@ -159,10 +161,16 @@ export function openDraftStages(): DraftStages {
     sides: ({ cluster, locals }) => subjects(cluster, locals),
     draft({ cluster, locals, previous }, restrictions = NOTHING_LEFT_OUT, limits = ALL_CLASSIFIED) {
       const sides = subjects(cluster, locals);
-      const numbers = terms(
+      const plainTerms = terms(
         live([sides], () => termsIn(sides)),
         previous,
       );
+      const numbers = {
+        ...plainTerms,
+        closing: closing([sides, plainTerms.termNumbers], () =>
+          closingTerms(sidesIn(sides), plainTerms.termNumbers),
+        ),
+      };
       const base = workloads(cluster, numbers, { leftOut: restrictions.leftOut, capacity: limits.matches });
       const own = ownAddresses([locals], () => addressTexts(locals));
       const ofLocals = touched(base, own);

@@ -10,7 +10,29 @@ export interface TermSet {
   readonly terms: readonly number[];
   /** Of such an address, the distinct sets of the pods: it gets only what every one of them is allowed. */
   readonly candidates?: readonly TermSet[];
+  /** Of a pod whose labels are not known: further terms that may match. Rules that deny by one count, and no others but those that pass. */
+  readonly perhaps?: Perhaps;
 }
+
+export interface Perhaps {
+  readonly terms: readonly number[];
+  /** Whether rules that pass count, too: they may lead to a Deny, or past one. So there is always another candidate. */
+  readonly passes: boolean;
+}
+
+/** `terms` in any order. */
+export function termSetOf(terms: readonly number[], perhaps?: Perhaps): TermSet {
+  const sorted = [...terms].sort((a, b) => a - b);
+  if (perhaps === undefined || perhaps.terms.length === 0)
+    return { content: sorted.join(","), terms: sorted };
+  const more = [...perhaps.terms].sort((a, b) => a - b);
+  const content = `${sorted.join(",")} perhaps ${perhaps.passes ? "past " : ""}${more.join(",")}`;
+  return { content, terms: sorted, perhaps: { ...perhaps, terms: more } };
+}
+
+/** All that may match. */
+const allTerms = ({ terms, perhaps }: TermSet): readonly number[] =>
+  perhaps === undefined ? terms : [...terms, ...perhaps.terms];
 
 /** The set of an address that may belong to pods with these sets. */
 export function anyOf(sets: readonly [TermSet, ...TermSet[]]): TermSet {
@@ -18,18 +40,17 @@ export function anyOf(sets: readonly [TermSet, ...TermSet[]]): TermSet {
     a.content < b.content ? -1 : 1,
   );
   if (candidates.length === 1) return sets[0];
-  const terms = [...new Set(candidates.flatMap((set) => set.terms))].sort((a, b) => a - b);
+  const terms = [...new Set(candidates.flatMap(allTerms))].sort((a, b) => a - b);
   return { content: candidates.map(({ content }) => content).join("&"), terms, candidates };
 }
 
 /** The set with one more term. */
-export function withTerm({ terms, candidates }: TermSet, term: number): TermSet {
+export function withTerm({ terms, candidates, perhaps }: TermSet, term: number): TermSet {
   if (candidates !== undefined) {
     const [first, ...others] = candidates as [TermSet, ...TermSet[]];
     return anyOf([withTerm(first, term), ...others.map((set) => withTerm(set, term))]);
   }
-  const more = [...terms, term].sort((a, b) => a - b);
-  return { content: more.join(","), terms: more };
+  return termSetOf([...terms, term], perhaps);
 }
 
 // Which peer sets cover which addresses by their IP blocks: every prefix with all the sets that apply to it, so that one

@@ -44,7 +44,7 @@ export interface PeerIndex {
   delete(peers: Peers): void;
   /** The sets that select these pods, in the order of their ids. */
   matching(pods: Selectable): readonly Peers[];
-  /** How many selectors `matching` evaluates for these pods, and how many of their port names may be asked for. */
+  /** How many selectors `matching` evaluates for these pods, and how many of their port names may be looked up. */
   costOf(pods: Selectable): number;
   /** The sums of the costs of all these, by the set that causes them. */
   costs(all: Iterable<Selectable>): ReadonlyMap<Peers, number>;

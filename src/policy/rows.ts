@@ -106,7 +106,7 @@ function policyOf(
     ...(isKnown ? [] : ["of unknown addresses"]),
     ...(ofResolvers ? ["of resolvers"] : []),
   ]);
-  const others = allOf(grants.map((grant) => grantedPorts(grant, [])));
+  const others = allOf(grants.map((grant) => grantedPorts(grant, NOBODY)));
   return { content, others, grants, limits, isKnown, ...(ofResolvers && { ofResolvers }) };
 }
 
@@ -179,11 +179,16 @@ function grantOf({ isolated, clauses, tiers }: Clauses, termNumbers: ReadonlyMap
   return { others, byTerm: new Map(byTerm), ...more };
 }
 
-/** What one pod's rules allow to peers of these terms. */
-export function grantedPorts({ others, byTerm, tiers }: Grant, terms: readonly number[]): PortSet {
-  const allowed = union([...others, ...terms.flatMap((term) => byTerm.get(term) ?? NO_PORTS)]);
-  return tiers === undefined ? allowed : throughTiers(tiers, terms, allowed);
+/** What one pod's rules allow to peers with these terms. */
+export function grantedPorts(
+  { others, byTerm, tiers }: Grant,
+  set: Pick<TermSet, "terms" | "perhaps">,
+): PortSet {
+  const allowed = union([...others, ...set.terms.flatMap((term) => byTerm.get(term) ?? NO_PORTS)]);
+  return tiers === undefined ? allowed : throughTiers(tiers, set, allowed);
 }
+
+const NOBODY: Pick<TermSet, "terms"> = { terms: [] };
 
 /** Whether anything may be denied to anyone. */
 export const mayDeny = ({ others, grants }: CompiledPolicy): boolean =>
@@ -199,10 +204,11 @@ const termsOfPolicy = ({ grants, limits }: CompiledPolicy): number[] => [
 const allOf = (sets: readonly PortSet[]): PortSet => sets.reduce((all, set) => intersection(all, set));
 
 /** The ports that a policy allows for an address with these terms. */
-export function portsOf(policy: CompiledPolicy, { terms, candidates }: TermSet): PortSet {
-  if (candidates !== undefined) return allOf(candidates.map((set) => portsOf(policy, set)));
+export function portsOf(policy: CompiledPolicy, set: TermSet): PortSet {
+  const { terms, candidates } = set;
+  if (candidates !== undefined) return allOf(candidates.map((each) => portsOf(policy, each)));
   const { grants, limits } = policy;
-  let ports = allOf(grants.map((grant) => grantedPorts(grant, terms)));
+  let ports = allOf(grants.map((grant) => grantedPorts(grant, set)));
   for (const term of terms) {
     const limit = limits.get(term);
     if (limit !== undefined) ports = intersection(ports, limit);

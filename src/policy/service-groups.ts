@@ -424,9 +424,7 @@ const placesJudged = ({ ofResolvers }: CompiledPolicy, place: number): number[] 
 
 /** Without the limits, which come from other policies. */
 const allows = ({ grants }: CompiledPolicy, set: TermSet, place: number): boolean =>
-  (set.candidates ?? [set]).every(({ terms }) =>
-    grants.every((grant) => holds(grantedPorts(grant, terms), place)),
-  );
+  (set.candidates ?? [set]).every((each) => grants.every((grant) => holds(grantedPorts(grant, each), place)));
 
 /** A pod behind a Service that its own policies deny. It cannot block itself: its addresses get a term that these policies allow. */
 export interface Self {

@@ -41,7 +41,7 @@ export interface Side {
   /** Whether only what `clauses` allow may pass, but for what `tiers` decide; else everything may. */
   readonly isolated: boolean;
   readonly policies: readonly Policy[];
-  /** Made when they are first asked for: there may be too many. */
+  /** Made when they are first read: there may be too many. */
   readonly clauses: readonly Clause[];
   /** What the clauses take: see `sizeOfRule`. */
   readonly size: number;
@@ -161,6 +161,20 @@ export const allClauses = (side: Side): readonly (Clause | TierClause)[] => [
   ...tierPoliciesOf(side).flatMap(({ clauses }) => clauses),
 ];
 
+/** The numbers of the terms by which cluster policies deny, or pass. */
+export const closingTerms = (
+  sides: readonly Side[],
+  termNumbers: ReadonlyMap<string, number>,
+): ReadonlySet<number> =>
+  new Set(
+    sides
+      .flatMap(tierPoliciesOf)
+      .flatMap(({ clauses }) => clauses)
+      .flatMap(({ action, term }) =>
+        action === "Accept" || term === undefined ? [] : (termNumbers.get(term.key) as number),
+      ),
+  );
+
 /** The side of a pod in a direction, or undefined if nothing isolates it. */
 export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {
   const closed: Side = {
@@ -209,7 +223,7 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
 /** Of a key that is kept as it is. */
 const KEY_MAX = 256;
 
-/** A side that makes its clauses when they are first asked for. A copy of it has them already. */
+/** A side that makes its clauses when they are first read. A copy of it has them already. */
 function lazySide(side: Omit<Side, "clauses">, make: () => readonly Clause[]): Side {
   let made: readonly Clause[] | undefined;
   return {

@@ -18,7 +18,8 @@ import {
 } from "../model/cluster-network-policy.ts";
 import type { Peer, PortMatch } from "../model/network-policy.ts";
 import { matches } from "../model/selector.ts";
-import { numbersOf, peerSetOf, portsText, type Term, termOf } from "./peer-selectors.ts";
+import type { TermSet } from "./identities.ts";
+import { numbersOf, type PeerSet, peerSetOf, portsText, type Term, termOf } from "./peer-selectors.ts";
 import {
   ALL_PORTS,
   intersection,
@@ -260,8 +261,33 @@ function clausesOfPeers(
           }),
         ),
   );
-  return [...clauses, ...byPortName, ...named];
+  return [
+    ...clauses,
+    ...byPortName,
+    ...(rule.action === "Accept" ? [] : ofUnknownPorts(rule, set, origin)),
+    ...named,
+  ];
 }
+
+/** For pods whose port names are not known: any port may have one. No pod has a number like this. */
+const UNKNOWN_PORT = -1;
+
+const ofUnknownPorts = (
+  { ports }: ClusterRule,
+  set: PeerSet,
+  origin: Omit<TierClause, "term" | "ports">,
+): TierClause[] =>
+  ports === "all"
+    ? []
+    : ports.flatMap((match) =>
+        match.kind !== "name"
+          ? []
+          : {
+              term: termOf(set, { name: match.name, protocol: match.protocol, port: UNKNOWN_PORT }),
+              ports: [rangeOf(match.protocol, 0, 65535)],
+              ...origin,
+            },
+      );
 
 /** Whether rules accept nothing by domain names for a pod. */
 export const isNameless = ({ nameless = [] }: Cluster, { namespace }: Pod): boolean =>
@@ -345,23 +371,23 @@ export function rankTiers(
 /** What is left of the ports that NetworkPolicies allow to peers of these terms, with what the tiers accept and deny. */
 export function throughTiers(
   { admin, baseline }: RankedTiers,
-  terms: readonly number[],
+  set: Pick<TermSet, "terms" | "perhaps">,
   allowed: PortSet,
 ): PortSet {
-  const first = decidedBy(admin, terms);
+  const first = decidedBy(admin, set);
   // What the Baseline tier passes, and what it does not name, is allowed as without it.
-  const last = baseline.length === 0 ? NO_PORTS : decidedBy(baseline, terms).denied;
+  const last = baseline.length === 0 ? NO_PORTS : decidedBy(baseline, set).denied;
   return union([...first.accepted, ...subtraction(intersection(first.left, allowed), last)]);
 }
 
 /** The ports that a tier accepts and denies, and those that it leaves to the next one. */
-function decidedBy(groups: readonly RankedGroup[], terms: readonly number[]) {
+function decidedBy(groups: readonly RankedGroup[], set: Pick<TermSet, "terms" | "perhaps">) {
   let accepted = NO_PORTS;
   let denied = NO_PORTS;
   let passed = NO_PORTS;
   let open = ALL_PORTS;
   for (const group of groups) {
-    const each = group.map((clauses) => matchedBy(clauses, terms));
+    const each = group.map((clauses) => matchedBy(clauses, set));
     const all = (action: Action): PortSet => union(each.flatMap((one) => one[action]));
     const take = (ports: PortSet): PortSet => {
       const taken = intersection(open, ports);
@@ -377,13 +403,19 @@ function decidedBy(groups: readonly RankedGroup[], terms: readonly number[]) {
 }
 
 /** Of one policy: the ports by the action of the first clause that matches them. */
-function matchedBy(clauses: readonly RankedClause[], terms: readonly number[]): Record<Action, PortSet> {
+function matchedBy(
+  clauses: readonly RankedClause[],
+  { terms, perhaps }: Pick<TermSet, "terms" | "perhaps">,
+): Record<Action, PortSet> {
   const by: Record<Action, PortSet> = { Accept: NO_PORTS, Pass: NO_PORTS, Deny: NO_PORTS };
   let open: PortSet = ALL_PORTS;
   for (const { term, domains, ports, action } of clauses) {
     if (open.length === 0) break;
     if (domains !== undefined) continue;
-    if (term !== undefined && !terms.includes(term)) continue;
+    const counts = action === "Deny" || (action === "Pass" && perhaps?.passes === true);
+    const isMatched =
+      term === undefined || terms.includes(term) || (counts && perhaps?.terms.includes(term) === true);
+    if (!isMatched) continue;
     by[action] = union([...by[action], ...intersection(open, ports)]);
     open = subtraction(open, ports);
   }

@@ -5,7 +5,6 @@
 // Selectors times workloads, and terms times identities, may be more than fits in memory. What that takes is counted, before or while it
 // is made; beyond the limit the stage keeps nothing and says which peer sets cause how much.
 
-import { append } from "../base/append.ts";
 import type { Address, Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../base/prefix-table.ts";
@@ -21,7 +20,7 @@ import {
   type Pod,
 } from "../model/cluster.ts";
 import type { Labels } from "../model/selector.ts";
-import { anyOf, prefixSets, type TermSet } from "./identities.ts";
+import { anyOf, prefixSets, type TermSet, termSetOf } from "./identities.ts";
 import { openPeerIndex, type PeerIndex, type Peers, type Selectable } from "./peer-index.ts";
 import {
   blocksOf,
@@ -36,6 +35,8 @@ import {
 export interface NumberedTerms {
   readonly terms: readonly Term[];
   readonly termNumbers: ReadonlyMap<string, number>;
+  /** The numbers of those by which rules deny or pass: of these, pods whose labels are not known may have any. */
+  readonly closing?: ReadonlySet<number>;
 }
 
 export interface Classified {
@@ -98,6 +99,7 @@ interface Asked {
   readonly coverings: readonly Covering[];
   readonly cidrs: Classified["cidrs"];
   readonly excess: Matches | undefined;
+  readonly closing: NumberedTerms["closing"];
 }
 
 interface Workload {
@@ -197,6 +199,7 @@ const unselected = (): Workload => ({
 });
 
 const NO_PEERS: readonly Peers[] = [];
+const NO_CLOSING: ReadonlySet<number> = new Set();
 
 export interface Limits {
   /** Addresses that are treated as if no pod had them. */
@@ -274,7 +277,7 @@ export function openWorkloads(): (
     moved: ReadonlySet<Workload>,
   ): boolean => {
     const before = workload.selected;
-    if (before === undefined || moved.has(workload)) {
+    if (before === undefined || moved.has(workload) || workload.exceeds) {
       evaluate(workload);
       return true;
     }
@@ -286,7 +289,7 @@ export function openWorkloads(): (
     workload.terms = undefined;
     return !isSame;
   };
-  /** Counts the costs anew, and keeps the index. Returns the workloads of namespaces that have changed. */
+  /** Counts the costs again, and keeps the index. Returns the workloads of namespaces that have changed. */
   const chargeAll = (
     { removed, ofRemoved, added, ofAdded }: PeerChanges,
     namespaces: Iterable<{ readonly key: string }>,
@@ -315,22 +318,34 @@ export function openWorkloads(): (
       covering === undefined || covering.peers.length === 0
         ? selected
         : new Set([...selected, ...covering.peers]);
-    const made = setOf(numbersIn(peers, workload));
+    const made = termSetOf(numbersIn(peers, workload));
     // Workloads with equal terms share them.
     const known = counts.get(made.content)?.terms ?? covering?.terms;
     const set = known?.content === made.content ? known : made;
     workload.terms = { covering, set };
     return set;
   };
+  /** Of a workload whose labels are not known: prefixes that cover its addresses are certain, and selectors may match. */
+  const unknownAt = (workload: Workload, covering: Covering | undefined, passes: boolean): TermSet => {
+    const certain = termsAt(nobody, covering).terms;
+    const { closing = NO_CLOSING } = asked as Asked;
+    const all = new Set([...(workload.selected as readonly Peers[]), ...(covering?.peers ?? [])]);
+    const perhaps = [...all]
+      .flatMap(numbersOfPeers)
+      .filter((each) => closing.has(each) && !certain.includes(each));
+    return termSetOf(certain, { terms: perhaps, passes });
+  };
   /** Where the labels are not certain, several: it gets only what every one of them is allowed, and not what one is denied. */
   const setsOfPod = (pod: Pod, covering: Covering | undefined): readonly TermSet[] => {
+    if (pod.exceeds === true && isSelectable(pod))
+      return [false, true].map((passes) => unknownAt(workloadOf(pod), covering, passes));
     const own = termsAt(workloadOf(pod), covering);
-    if (pod.exceeds === true && isSelectable(pod)) return [termsAt(nobody, covering), own];
     if (pod.retained === undefined || !isSubject(pod)) return [own];
     // What only its ports would need has no terms.
     const { namespace, labels, exceeds = false } = pod;
     const last = { ...unselected(), namespace, labels, exceeds };
     evaluate(last);
+    if (exceeds) return [false, true].map((passes) => unknownAt(last, covering, passes));
     return [own, termsAt(last, covering)];
   };
   /** The terms of an address, where they differ from those of the longest prefix. */
@@ -409,7 +424,7 @@ export function openWorkloads(): (
     const wasBeyond = isBeyond;
     const isWhole = wasBeyond || last === undefined;
     cluster = next;
-    asked = askedOf([numbered.terms, numbered.termNumbers, capacity], () =>
+    asked = askedOf([numbered.terms, numbered.termNumbers, numbered.closing, capacity], () =>
       askedBy(numbered, { known: last?.peers ?? new Map(), capacity }),
     );
     const { covering, cidrs } = asked;
@@ -582,30 +597,19 @@ function openDistinct(): (
   };
 }
 
-function setOf(numbers: readonly number[]): TermSet {
-  const terms = [...numbers].sort((a, b) => a - b);
-  return { content: terms.join(","), terms };
-}
-
 /** The numbers of the terms of these peer sets for pods of a workload. */
-function numbersIn(sets: Iterable<Peers>, { ports, exceeds }: Workload): number[] {
+function numbersIn(sets: Iterable<Peers>, { ports }: Workload): number[] {
   const declared = resolutionsOf(ports);
   const numbers: number[] = [];
-  for (const each of sets) {
-    if (exceeds) append(numbers, numbersOfPeers(each));
-    else {
-      const { plain, resolving } = each;
-      if (plain !== undefined) numbers.push(plain);
-      if (resolving.size > 0) for (const text of declared) append(numbers, numberAt(resolving, text));
+  for (const { plain, resolving } of sets) {
+    if (plain !== undefined) numbers.push(plain);
+    for (const text of resolving.size > 0 ? declared : []) {
+      const number = resolving.get(text);
+      if (number !== undefined) numbers.push(number);
     }
   }
   return numbers;
 }
-
-const numberAt = (numbers: Peers["resolving"], text: string): readonly number[] => {
-  const found = numbers.get(text);
-  return found === undefined ? [] : [found];
-};
 
 const numbersOfPeers = ({ plain, resolving }: Peers): readonly number[] => [
   ...(plain === undefined ? [] : [plain]),
@@ -614,7 +618,7 @@ const numbersOfPeers = ({ plain, resolving }: Peers): readonly number[] => [
 
 /** `known`: the peer sets of the last run. */
 function askedBy(
-  { terms, termNumbers }: NumberedTerms,
+  { terms, termNumbers, closing }: NumberedTerms,
   { known, capacity }: { readonly known: Asked["peers"]; readonly capacity: number },
 ): Asked {
   const peers = new Map(
@@ -627,11 +631,12 @@ function askedBy(
   // Prefixes that are covered by the same sets have the same list of these.
   const coveredBy = memo((sets: readonly PeerSet[]): Omit<Covering, "cidr"> => {
     const own = sets.map((set) => peers.get(set.key) as Peers);
-    return { peers: own, terms: setOf(own.flatMap(({ plain }) => plain ?? [])) };
+    return { peers: own, terms: termSetOf(own.flatMap(({ plain }) => plain ?? [])) };
   });
   const coverings = (prefixes ?? []).map(({ cidr, sets }): Covering => ({ cidr, ...coveredBy(sets) }));
   return {
     peers,
+    closing,
     coverings,
     covering: prefixTable(coverings.map((each) => [each.cidr, each] as const)),
     cidrs: new Map(coverings.map(({ cidr, terms: set }) => [cidr.text, { cidr, terms: set }])),

@@ -17,7 +17,7 @@ export const SOAK_MUTANTS: readonly SoakMutant[] = [
   {
     breaks: "a program that was detached is not attached again",
     file: "src/agent/integrity.ts",
-    from: "        attached.push(...(await kernel.attachments.repair(ifindex)));",
+    from: "        append(attached, await kernel.attachments.repair(ifindex));",
     to: "        continue;",
     faults: ["link detached"],
   },

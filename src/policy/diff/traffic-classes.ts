@@ -14,7 +14,7 @@ import { type PrefixTable, prefixTable } from "../../base/prefix-table.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../../model/cluster.ts";
 import { ALL_PORTS, type PortSet, union } from "../port-classes.ts";
 import { compilePolicy, planRows, setsByTerm } from "../rows.ts";
-import { allClauses, type Side, sideOf } from "../subjects.ts";
+import { allClauses, closingTerms, type Side, sideOf } from "../subjects.ts";
 import { domainsIn } from "../tiers.ts";
 import { classify } from "../workloads.ts";
 
@@ -160,6 +160,7 @@ export function reachOf(cluster: Cluster, domains: readonly string[]): Reach {
   const { cidrs, termSets, termsOf } = classify(cluster, {
     terms: [...terms.values()],
     termNumbers: numbers,
+    closing: closingTerms(distinct, numbers),
   });
   const compiled = new Map(distinct.map((side) => [side, compilePolicy(side, numbers, { domains })]));
   const policies = new Map(

@@ -44,17 +44,37 @@ import {
   type Worked,
 } from "./rule-limits.ts";
 
-/** The sizes of tables, and limits that keep a compile within some seconds and some hundred megabytes. */
+/**
+ * The sizes of tables, and limits that keep a compile within some seconds and the heap of the chart's container: the last ones, and
+ * `backends`.
+ */
 export const CAPACITIES = {
   ...LIMITS,
   ...FRONTEND_CAPACITIES,
   clauses: 65_536,
-  matches: 524_288,
+  matches: 1_048_576,
   ranges: 524_288,
   bits: 1_048_576,
 } as const;
 
 export type Capacities = { readonly [limit in keyof typeof CAPACITIES]: number };
+
+/** The heap for which `CAPACITIES` is made, in bytes. */
+const CHART_HEAP = 256 << 20;
+/** What a port of a Service takes at the highest point, in bytes. */
+const SERVICE_PORT_BYTES = 16 << 10;
+
+/** For a heap of at most so many bytes. */
+export const capacitiesFor = (heap: number): Capacities => {
+  const inProportion = (capacity: number): number => Math.floor((capacity * heap) / CHART_HEAP);
+  return {
+    ...CAPACITIES,
+    clauses: inProportion(CAPACITIES.clauses),
+    matches: inProportion(CAPACITIES.matches),
+    backends: inProportion(CAPACITIES.backends),
+    services: Math.min(CAPACITIES.services, Math.floor(heap / SERVICE_PORT_BYTES)),
+  };
+};
 
 export interface Fitted {
   readonly contents: Contents;

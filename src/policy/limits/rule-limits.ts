@@ -11,7 +11,7 @@ import { keyOf } from "../../model/cluster.ts";
 import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import { exceptionsOf, type Peer, type Policy } from "../../model/network-policy.ts";
 import type { Contents, Draft } from "../enforced-policies.ts";
-import type { TermSet } from "../identities.ts";
+import { type TermSet, termSetOf } from "../identities.ts";
 import { podsOf } from "../local-endpoints.ts";
 import { type PortSet, portSetKey } from "../port-classes.ts";
 import { type CompiledPolicy, compilePolicy, planRows } from "../rows.ts";
@@ -449,7 +449,9 @@ interface PlacesOfNamespace {
 }
 
 /** The content that a term set would have with only some of its terms. */
-function projected({ terms, candidates }: TermSet, isThere: (term: number) => boolean): string {
-  if (candidates === undefined) return terms.filter(isThere).join(",");
+function projected({ terms, candidates, perhaps }: TermSet, isThere: (term: number) => boolean): string {
+  if (candidates === undefined)
+    return termSetOf(terms.filter(isThere), perhaps && { ...perhaps, terms: perhaps.terms.filter(isThere) })
+      .content;
   return [...new Set(candidates.map((set) => projected(set, isThere)))].sort().join("&");
 }

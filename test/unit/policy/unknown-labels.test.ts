@@ -110,6 +110,35 @@ test("in random worlds: the tables have nothing for it either", () => {
   expect(count).toBeGreaterThan(0);
 });
 
+test("in random worlds: the tables decide as the oracle, for pods with unknown labels and all others", () => {
+  const seen = { allowed: 0, denied: 0, ofReduced: 0 };
+  fc.assert(
+    fc.property(clusters, fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }), (world, which) => {
+      const some = new Map(
+        [...world.pods].map(
+          ([key, one], index) => [key, which[index % 8] === true ? MEMORY.Pod.reduced(one) : one] as const,
+        ),
+      );
+      const all: Cluster = { ...world, pods: some };
+      const reduced = new Set(
+        [...some.values()]
+          .filter(({ exceeds }) => exceeds === true)
+          .flatMap(({ ips }) => ips.map(({ text }) => text)),
+      );
+      const plan = planOf(compile(all, localsOf(all), NOTHING_NUMBERED).state);
+      for (const question of questions(all, 3)) {
+        const isAllowed = ["allowed", "audited", "not isolated"].includes(plan.judge(question));
+        if (isAllowed !== question.allowed)
+          throw new Error(`oracle: ${question.why()} (${questionText(question)})`);
+        seen[isAllowed ? "allowed" : "denied"] += 1;
+        if (reduced.has(question.remote.text)) seen.ofReduced += 1;
+      }
+    }),
+    { numRuns: Number(process.env["WEIR_PROPERTY_RUNS"] ?? 200) },
+  );
+  expect(Math.min(...Object.values(seen))).toBeGreaterThan(0);
+});
+
 const KEYS = ["app", "tier", "__proto__"];
 const VALUES = [undefined, "a", "b", ""];
 const LABELS = KEYS.reduce<readonly (readonly [string, string])[][]>(

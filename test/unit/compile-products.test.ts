@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 
-const PROGRAM = fileURLToPath(new URL("../../../support/compile-product.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../support/compile-product.ts", import.meta.url));
 /** Less than the agent has in the chart's container. */
 const HEAP_MB = 192;
 
