@@ -93,9 +93,13 @@ export interface Draft {
   readonly excess?: Matches;
 }
 
-/** With the rows that policies need, and the port classes that rows distinguish. */
-export interface Contents extends Draft {
+/** With the rows that policies need. */
+export interface Planned extends Draft {
   readonly plan: Plan;
+}
+
+/** With the port classes that rows distinguish, too. */
+export interface Contents extends Planned {
   readonly classes: ReadonlyMap<string, PortClass>;
 }
 
@@ -129,7 +133,8 @@ export interface DraftStages {
   sides(input: Pick<DraftInput, "cluster" | "locals">): readonly EndpointSides[];
   draft(input: DraftInput, restrictions?: Restrictions, limits?: DraftLimits): Draft;
   /** Computes what each policy allows each term set. */
-  contents(draft: Draft): Contents;
+  plan(draft: Draft): Planned;
+  contents(planned: Planned): Contents;
 }
 
 export function openDraftStages(): DraftStages {
@@ -236,14 +241,17 @@ export function openDraftStages(): DraftStages {
         ...(base.excess && { excess: base.excess }),
       };
     },
-    contents(draft) {
+    plan(draft) {
       const { policies: all, termSets, byTerm: sets } = draft;
-      const plan = planned([all, termSets, sets], () => plans(all, termSets, sets));
+      return { ...draft, plan: planned([all, termSets, sets], () => plans(all, termSets, sets)) };
+    },
+    contents(all) {
+      const { rows } = all.plan;
       const classes = classified(
-        [plan.rows],
-        () => new Map(classesOf([...plan.rows.values()]).map((each) => [portSetKey(each.spans), each])),
+        [rows],
+        () => new Map(classesOf([...rows.values()]).map((each) => [portSetKey(each.spans), each])),
       );
-      return { ...draft, plan, classes };
+      return { ...all, classes };
     },
   };
 }

@@ -167,6 +167,37 @@ const SHAPES: Readonly<Record<string, () => World>> = {
             })),
       ),
     ),
+  "port names of many rules, on many pods": () => {
+    const ports = (pod: number): Pod["ports"] =>
+      numbers(200).map((port) => ({
+        ...{ name: `q${(pod * 200 + port) % 2_000}`, protocol: "TCP" },
+        port: 1 + ((pod * 331 + port * 7) % 65_000),
+      }));
+    const own = numbers(20).map((pod) => podOf(`greedy/l${pod}`, 20_000 + pod, {}, ports(pod)));
+    return {
+      pods: [...own, ...numbers(200).map((pod) => podOf(`greedy/p${pod}`, 30_000 + pod, {}, ports(20 + pod)))],
+      locals: own.map((pod, index) => ({ ifindex: 100 + index, pod })),
+      policies: numbers(20).map((policy) =>
+        policyOf(`greedy/policy${policy}`, {
+          egress: numbers(100).map((rule) => ({
+            peers: [pods(EVERYTHING)],
+            ports: numbers(50).map((port) => named(`q${(policy * 5_000 + rule * 50 + port) % 2_000}`)),
+          })),
+        }),
+      ),
+    };
+  },
+  "prefixes with ranges of ports in one another": () =>
+    greedy(
+      numbers(40).map((policy) =>
+        policyOf(`greedy/policy${policy}`, {
+          ingress: numbers(1_000).map((rule) => ({
+            peers: [block(0x0c000000 + policy * 1_000 + rule, 32)],
+            ports: [tcp(1 + rule, 65_000 - rule)],
+          })),
+        }),
+      ),
+    ),
   "prefixes in one another": () =>
     greedy([
       ...numbers(1_000).map((index) =>

@@ -19,6 +19,8 @@ const SHAPES: readonly (readonly [shape: string, limited: string])[] = [
   ["rules, for each of many pods", RULES],
   ["rules with a port name, and its numbers", RULES],
   ["port names, and their numbers", RULES],
+  ["port names of many rules, on many pods", RULES],
+  ["prefixes with ranges of ports in one another", RULES],
   ["prefixes in one another", MATCHES],
   ["prefixes with pods in them", MATCHES],
 ];

@@ -24,6 +24,7 @@ import {
   type DraftStages,
   type EndpointSides,
   openDraftStages,
+  type Planned,
   type Restrictions,
   sidesIn,
 } from "../enforced-policies.ts";
@@ -51,7 +52,7 @@ import {
 export const CAPACITIES = {
   ...LIMITS,
   ...FRONTEND_CAPACITIES,
-  clauses: 65_536,
+  clauses: 32_768,
   matches: 1_048_576,
   ranges: 524_288,
   bits: 1_048_576,
@@ -132,8 +133,12 @@ export function contentsThatFit(
       keep: step.cut,
     };
     const early = nextCut(draft, situation);
-    const contents = early === undefined ? step.stages.contents(draft) : undefined;
-    const next = contents === undefined ? early : cutOfRows(contents, situation);
+    const planned = early === undefined ? step.stages.plan(draft) : undefined;
+    const ofRows = planned && cutOfRows(planned, situation);
+    // Before it is known that all bits fit, classes may be far too many.
+    const contents =
+      planned !== undefined && ofRows === undefined ? step.stages.contents(planned) : undefined;
+    const next = early ?? ofRows ?? (contents && cutOfClasses(contents, situation));
     if (contents !== undefined && next === undefined) {
       // The others would keep every later version of the maps.
       steps.length = count + 1;
@@ -225,14 +230,15 @@ const closingByLabels = ({ sides }: Draft): ClusterPolicy | undefined =>
 const closesByLabels = ({ action, peers }: ClusterRule): boolean =>
   action !== "Accept" && peers !== "anyone" && peers.some(({ kind }) => kind === "pods");
 
-function cutOfRows(contents: Contents, situation: Situation): Cut | undefined {
+function cutOfRows(contents: Planned, situation: Situation): Cut | undefined {
+  const { rows } = contents.plan;
   const { capacities } = situation;
-  const { plan, classes } = contents;
-  if (plan.rows.size > capacities.rows) return cutRules(contents, "rows", situation);
-  if (classes.size > capacities.classes) return cutRules(contents, "classes", situation);
-  if (bitsOf(plan.rows) > capacities.bits) return cutRules(contents, "bits", situation);
-  return undefined;
+  if (rows.size > capacities.rows) return cutRules(contents, "rows", situation);
+  return bitsOf(rows) > capacities.bits ? cutRules(contents, "bits", situation) : undefined;
 }
+
+const cutOfClasses = (contents: Contents, situation: Situation): Cut | undefined =>
+  contents.classes.size > situation.capacities.classes ? cutRules(contents, "classes", situation) : undefined;
 
 type NameLimit = "policies" | "domains" | "names";
 

@@ -10,7 +10,7 @@ import { follow } from "../../base/versioned-map.ts";
 import { keyOf } from "../../model/cluster.ts";
 import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import { exceptionsOf, type Peer, type Policy } from "../../model/network-policy.ts";
-import type { Contents, Draft } from "../enforced-policies.ts";
+import type { Draft, Planned } from "../enforced-policies.ts";
 import { type TermSet, termSetOf } from "../identities.ts";
 import { podsOf } from "../local-endpoints.ts";
 import { type PortSet, portSetKey } from "../port-classes.ts";
@@ -42,7 +42,7 @@ export type RuleLimit =
   | "cidrs6";
 
 /** What is limited before and after computing what each policy allows each term set. */
-export type Worked = Draft | Contents;
+export type Worked = Draft | Planned;
 
 /** Owner of what cluster policies need, among the namespaces: no namespace is called so. */
 export const CLUSTER = "";
@@ -277,7 +277,7 @@ export function bitsIn(rows: readonly PortSet[]): number {
 }
 
 /** Rows that exist because guards distinguish senders, by the senders' namespaces: the demand of the senders' rules. */
-function guardRows({ policies, plan, senders, termSets }: Contents): Map<string, Set<string>> {
+function guardRows({ policies, plan, senders, termSets }: Planned): Map<string, Set<string>> {
   const found = new Map<string, Set<string>>();
   if (senders.size === 0) return found;
   for (const [content, cells] of plan.cells) {
