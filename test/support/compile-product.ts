@@ -3,12 +3,14 @@
 //
 // node --max-old-space-size=192 test/support/compile-product.ts NAME
 
+import { getHeapStatistics } from "node:v8";
 import { addressOf, cidrOf } from "../../src/base/ip.ts";
 import { type Cluster, EMPTY_CLUSTER, keyOf, type Pod } from "../../src/model/cluster.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../src/model/network-policy.ts";
 import { EVERYTHING, type Requirement, type Selector } from "../../src/model/selector.ts";
 import { type LocalEndpoint, openCompiler } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
+import { capacitiesFor } from "../../src/policy/limits/capacity-fit.ts";
 import { placeOf } from "../../src/policy/port-classes.ts";
 import { planOf } from "../../src/state/state-lookup.ts";
 
@@ -175,7 +177,10 @@ const SHAPES: Readonly<Record<string, () => World>> = {
       }));
     const own = numbers(20).map((pod) => podOf(`greedy/l${pod}`, 20_000 + pod, {}, ports(pod)));
     return {
-      pods: [...own, ...numbers(200).map((pod) => podOf(`greedy/p${pod}`, 30_000 + pod, {}, ports(20 + pod)))],
+      pods: [
+        ...own,
+        ...numbers(200).map((pod) => podOf(`greedy/p${pod}`, 30_000 + pod, {}, ports(20 + pod))),
+      ],
       locals: own.map((pod, index) => ({ ifindex: 100 + index, pod })),
       policies: numbers(20).map((policy) =>
         policyOf(`greedy/policy${policy}`, {
@@ -255,6 +260,7 @@ const cluster: Cluster = {
   policies: byKey([allowFriend, ...made.policies]),
 };
 const newPod = podOf("crowd/new", 60_000, { app: "a1", n: "new" });
+const capacities = capacitiesFor(getHeapStatistics().heap_size_limit);
 const compiler = openCompiler();
 let previous = NOTHING_NUMBERED;
 for (const next of [
@@ -263,7 +269,7 @@ for (const next of [
   { ...cluster, policies: byKey([...cluster.policies.values(), policyOf("shop/policy", {})]) },
   cluster,
 ]) {
-  const { numbering, state, excesses } = compiler.compile({ cluster: next, locals, previous });
+  const { numbering, state, excesses } = compiler.compile({ cluster: next, locals, previous, capacities });
   previous = numbering;
   const remote = FRIEND.ips[0] as Pod["ips"][number];
   const place = placeOf("TCP", 80);

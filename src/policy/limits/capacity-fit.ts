@@ -53,7 +53,7 @@ export const CAPACITIES = {
   ...LIMITS,
   ...FRONTEND_CAPACITIES,
   clauses: 32_768,
-  matches: 1_048_576,
+  matches: 524_288,
   ranges: 524_288,
   bits: 1_048_576,
 } as const;
