@@ -20,7 +20,7 @@ import {
   type ServiceSize,
 } from "./frontend-shares.ts";
 import type { Protocol } from "./protocol.ts";
-import { matches, type Selector } from "./selector.ts";
+import { type Labels, matches, type Selector } from "./selector.ts";
 import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "./service.ts";
 
 /** One address and port that is rewritten on the way. */
@@ -111,6 +111,8 @@ export function openFrontends(): (
   const leading = openMultimap<string, string>();
   /** Services that select pods and have no slices, by namespace. */
   const unsliced = openMultimap<string, string>();
+  /** Namespaces in which these are too many to be compared with the pods. */
+  const unguessed = new Set<string>();
   const shares = openFrontendShares();
   /** The addresses of each Service whose ports are not known. */
   const closing = new Map<string, readonly Address[]>();
@@ -129,9 +131,29 @@ export function openFrontends(): (
       }
     if (unsliced.size() > 0)
       for (const { before, after } of changesBetween(cluster.pods, next.pods))
-        for (const pod of [before, after])
-          for (const service of pod === undefined ? [] : unsliced.get(pod.namespace)) touched.add(service);
+        for (const pod of [before, after]) {
+          if (pod === undefined || unguessed.has(pod.namespace)) continue;
+          for (const service of unsliced.get(pod.namespace))
+            if (isSelected(next.services.get(service), pod)) touched.add(service);
+        }
     return touched;
+  };
+  /** Keeps `unsliced` and `unguessed`: the Services of a namespace that becomes one of these, or no longer is, are touched. */
+  const noteUnsliced = (next: Cluster, touched: Set<string>): void => {
+    const slices = slicesByService(next.slices);
+    for (const key of touched) {
+      const isUnsliced = next.services.get(key)?.selector !== undefined && !slices.has(key);
+      if (isUnsliced) unsliced.add(namespaceOf(key), key);
+      else unsliced.delete(namespaceOf(key), key);
+    }
+    for (const namespace of new Set([...unsliced.keys(), ...unguessed])) {
+      const own = unsliced.get(namespace);
+      const isBeyond = own.length * (podsByNamespace(next.pods).get(namespace)?.size ?? 0) > GUESSES_MAX;
+      if (isBeyond === unguessed.has(namespace)) continue;
+      if (isBeyond) unguessed.add(namespace);
+      else unguessed.delete(namespace);
+      for (const key of own) touched.add(key);
+    }
   };
 
   const claim = (key: string, next: readonly Frontend[], { keys, addresses }: Changed): void => {
@@ -183,21 +205,22 @@ export function openFrontends(): (
   return (next, nodes, capacities = FRONTEND_CAPACITIES) => {
     const names = [...nodes].sort().join(" ");
     const touched = touchedBy(next, names);
+    noteUnsliced(next, touched);
     const slices = slicesByService(next.slices);
     /** Kept for one Service alone: of all together they are too large. */
     let known: { readonly key: string; readonly endpoints: Endpoints } | undefined;
     const endpointsOf = (key: string, service: Service): Endpoints => {
       if (known?.key === key) return known.endpoints;
       const own = slices.get(key)?.map(([, slice]) => slice);
-      const endpoints = own === undefined ? podsBehind(next, service, nodes) : slicedEndpoints(own, nodes);
+      const guessed = (): Endpoints =>
+        isUnguessed(key) ? slicedEndpoints([], nodes) : podsBehind(next, service, nodes);
+      const endpoints = own === undefined ? guessed() : slicedEndpoints(own, nodes);
       known = { key, endpoints };
       return endpoints;
     };
+    const isUnguessed = (key: string): boolean => unguessed.has(namespaceOf(key)) && !slices.has(key);
     for (const key of touched) {
       const service = next.services.get(key);
-      const namespace = key.slice(0, key.indexOf("/"));
-      if (service?.selector !== undefined && slices.get(key) === undefined) unsliced.add(namespace, key);
-      else unsliced.delete(namespace, key);
       shares.set(key, service && sizeOf(service, endpointsOf(key, service)));
     }
     const { refused, unlisted, changed: others, excesses } = shares.update(capacities);
@@ -213,7 +236,10 @@ export function openFrontends(): (
         if (addresses.length === 0) closing.delete(key);
         else closing.set(key, addresses);
       }
-      const isRefused = refused.has(key) || slices.get(key)?.some(([, slice]) => slice.exceeds) === true;
+      const isRefused =
+        refused.has(key) ||
+        (service?.selector !== undefined && isUnguessed(key)) ||
+        slices.get(key)?.some(([, slice]) => slice.exceeds) === true;
       const found = (families: readonly Family[]): Frontend[] =>
         service === undefined
           ? []
@@ -453,16 +479,9 @@ const distinct = (addresses: readonly Address[]): readonly Address[] => [
  * What the endpoint controller would write for a Service without slices: manifests on disk rarely have them. Pods count
  * as ready, and host-network pods too.
  */
-function podsBehind(
-  cluster: Cluster,
-  { namespace, selector: labels }: Service,
-  nodes: ReadonlySet<string>,
-): Endpoints {
-  const selector: Selector = {
-    requirements: [...(labels ?? [])].map(([key, value]) => ({ operator: "In", key, values: [value] })),
-  };
-  const all = labels === undefined ? [] : (podsByNamespace(cluster.pods).get(namespace)?.values() ?? []);
-  const pods = [...all].filter((pod) => !pod.finished && matches(selector, pod.labels));
+function podsBehind(cluster: Cluster, service: Service, nodes: ReadonlySet<string>): Endpoints {
+  const all = podsByNamespace(cluster.pods).get(service.namespace)?.values() ?? [];
+  const pods = [...all].filter((pod) => !pod.finished && isSelected(service, pod));
   const isNear = openIsNear(nodes);
   const known = new Map<
     string,
@@ -497,6 +516,17 @@ function podsBehind(
     near: (port, family) => at(port, family, true),
   };
 }
+
+const isSelected = (service: Service | undefined, pod: Pod): boolean =>
+  service?.selector !== undefined && matches(selectorOf(service.selector), pod.labels);
+
+const selectorOf = memo(
+  (labels: Labels): Selector => ({
+    requirements: [...labels].map(([key, value]) => ({ operator: "In", key, values: [value] })),
+  }),
+);
+
+const namespaceOf = (key: string): string => key.slice(0, key.indexOf("/"));
 
 const podsByNamespace = follow<string, Pod, Map<string, Map<string, Pod>>>(
   () => new Map(),
@@ -544,7 +574,7 @@ function openUnion(): Union {
 function merged(all: readonly Frontend[], union: Union): Frontend | undefined {
   const [first, second] = all;
   if (first === undefined || second === undefined) return first;
-  const isRefused = all.some(({ refused }) => refused === true);
+  const isRefused = all.length > CLAIMANTS_MAX || all.some(({ refused }) => refused === true);
   const backends = [
     ...Map.groupBy(
       all.flatMap((each) => each.backends),
@@ -560,6 +590,18 @@ function merged(all: readonly Frontend[], union: Union): Frontend | undefined {
     ...(isRefused && { refused: true }),
   };
 }
+
+/**
+ * More Services that claim one frontend are refused there: each set of them would have a list of endpoints of its own. It is
+ * never needed: kube-proxy takes one of them.
+ */
+const CLAIMANTS_MAX = 2;
+
+/**
+ * Of one namespace, Services without slices times its pods, which each of them may select: beyond that, these Services are refused. An API server
+ * has slices for all.
+ */
+const GUESSES_MAX = 1_000_000;
 
 const serviceOfSlice = ({ namespace, service }: EndpointSlice): string | undefined =>
   service === undefined ? undefined : keyOf({ namespace, name: service });
