@@ -149,7 +149,9 @@ function neededLabel({ requirements }: Selector): NeededLabel | undefined {
   for (const each of requirements) {
     if (each.operator !== "In" && each.operator !== "Exists") continue;
     const all = each.operator === "In" ? new Set(each.values) : undefined;
-    const values = all !== undefined && all.size <= VALUES_MAX ? [...all] : undefined;
+    // One without values has its place by the key: where labels are not known, every selector counts.
+    const isListed = all !== undefined && all.size > 0 && all.size <= VALUES_MAX;
+    const values = isListed ? [...all] : undefined;
     const isFewer = values !== undefined && values.length < (found?.values?.length ?? VALUES_MAX + 1);
     if (found === undefined || isFewer) found = { key: each.key, values };
   }
