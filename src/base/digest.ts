@@ -1,6 +1,7 @@
-// Digests of texts that would take too much memory as keys.
+// Digests of contents, to compare them or to name them.
 
 import { createHash } from "node:crypto";
 
-/** SHA-256 in base64: different for different texts. */
-export const digestOf = (text: string): string => createHash("sha256").update(text).digest("base64");
+/** SHA-256 in hexadecimal: different for different contents. */
+export const digestOf = (content: Uint8Array | string): string =>
+  createHash("sha256").update(content).digest("hex");

@@ -138,6 +138,9 @@ export const EMPTY_CLUSTER: Cluster = {
 export const keyOf = (object: { readonly namespace: string; readonly name: string }): string =>
   `${object.namespace}/${object.name}`;
 
+/** The namespace in a key of an object that is in one. */
+export const namespaceOf = (key: string): string => key.slice(0, key.indexOf("/"));
+
 /** The labels of a namespace. One that no manifest declares still has the label that the API server would set. */
 export function namespaceLabels(cluster: Cluster, name: string): Labels {
   return cluster.namespaces.get(name)?.labels ?? new Map([[NAMESPACE_NAME_LABEL, name]]);

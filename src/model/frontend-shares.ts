@@ -4,6 +4,7 @@
 
 import { FAMILIES, type Family } from "../base/ip.ts";
 import { waterLevel } from "../base/water-level.ts";
+import { namespaceOf } from "./cluster.ts";
 
 export interface FrontendCapacities {
   /** Ports of Services of each family, each once for every address of its Service. */
@@ -45,7 +46,7 @@ export interface FrontendShares {
     readonly unlisted: Readonly<Record<Family, ReadonlyMap<string, FrontendExcess>>>;
     /** Services whose backends are too many. */
     readonly refused: ReadonlyMap<string, FrontendExcess>;
-    /** Those that are in one of these and were not at the last update, or the other way round. */
+    /** Those that are in one of these now or were at the last update, and not both. */
     readonly changed: ReadonlySet<string>;
     /** The same list while nothing changes. */
     readonly excesses: readonly FrontendExcess[];
@@ -99,8 +100,6 @@ const NOTHING: Beyond = new Map();
 
 const differing = (a: Beyond, b: Beyond): string[] =>
   a === b ? [] : [...a.keys().filter((key) => !b.has(key)), ...b.keys().filter((key) => !a.has(key))];
-
-const namespaceOf = (service: string): string => service.slice(0, service.indexOf("/"));
 
 /** The demand of Services for one capacity. */
 function openDemand(limit: FrontendExcess["limit"]) {

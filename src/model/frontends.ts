@@ -10,7 +10,7 @@ import { type Address, FAMILIES, type Family } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { openMultimap } from "../base/multimap.ts";
 import { changesBetween, follow, patched } from "../base/versioned-map.ts";
-import { type Cluster, EMPTY_CLUSTER, keyOf, type Pod } from "./cluster.ts";
+import { type Cluster, EMPTY_CLUSTER, keyOf, namespaceOf, type Pod } from "./cluster.ts";
 import {
   type FamilySize,
   FRONTEND_CAPACITIES,
@@ -525,8 +525,6 @@ const selectorOf = memo(
     requirements: [...labels].map(([key, value]) => ({ operator: "In", key, values: [value] })),
   }),
 );
-
-const namespaceOf = (key: string): string => key.slice(0, key.indexOf("/"));
 
 const podsByNamespace = follow<string, Pod, Map<string, Map<string, Pod>>>(
   () => new Map(),

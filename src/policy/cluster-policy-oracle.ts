@@ -156,21 +156,22 @@ function ruleMatches(cluster: Cluster, rule: ClusterRule, probe: Probe, directio
   );
 }
 
+/** Whether a rule's ports match where it is not known which number a port's name has at the other end: any. */
+const mayHavePort = (ports: ClusterRule["ports"], probe: Probe, direction: Direction): boolean =>
+  ports === "all" ||
+  ports.some((port) =>
+    port.kind === "name" && direction === "egress"
+      ? port.protocol === probe.protocol
+      : portMatches(port, probe, direction),
+  );
+
 /**
  * docs/cluster-policy.md, link-local and multicast addresses: whose they are is not in the API. Where a rule names pods, nodes or networks that may have one,
  * Deny and Pass both deny them, and Accept does not match them. It is not known either which number a port's name has there: any.
  */
 function mayMatch({ action, peers, ports }: ClusterRule, probe: Probe, direction: Direction): boolean {
   const { address } = direction === "ingress" ? probe.from : probe.to;
-  if (action === "Accept" || peers === "anyone") return false;
-  const hasPort =
-    ports === "all" ||
-    ports.some((port) =>
-      port.kind === "name" && direction === "egress"
-        ? port.protocol === probe.protocol
-        : portMatches(port, probe, direction),
-    );
-  if (!hasPort) return false;
+  if (action === "Accept" || peers === "anyone" || !mayHavePort(ports, probe, direction)) return false;
   const isHost = ({ kind }: ClusterPeer): boolean => kind === "pods" || kind === "nodes";
   const isNetwork = (peer: ClusterPeer): boolean =>
     peer.kind === "block" && peer.cidr.family === 6 && !cidrCovers(LINK_LOCAL_V6, peer.cidr);
@@ -195,16 +196,9 @@ function unknownMatches(
   const other = direction === "ingress" ? probe.from : probe.to;
   if (other.kind === "address" || other.pod.exceeds !== true || !isSelectable(other.pod)) return false;
   const { namespace } = other.pod;
-  const hasPort =
-    ports === "all" ||
-    ports.some((port) =>
-      port.kind === "name" && direction === "egress"
-        ? port.protocol === probe.protocol
-        : portMatches(port, probe, direction),
-    );
   const name = nameFor(cluster, probe);
   return (
-    hasPort &&
+    mayHavePort(ports, probe, direction) &&
     (peers === "anyone" ||
       peers.some((peer) =>
         peer.kind === "pods"

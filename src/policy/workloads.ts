@@ -175,7 +175,7 @@ const isSameCommon = (a: Common, b: Common): boolean =>
 const FNV_BASIS = 0x811c9dc5;
 
 /** Hardly ever equal for other texts. */
-const digestOf = (text: string): number =>
+const fingerprintOf = (text: string): number =>
   (hashText(FNV_BASIS, text) >>> 0) * 2 ** 21 + (hashText(1, text) >>> 11);
 
 /** FNV-1a with 32 bits, over UTF-16 units. */
@@ -398,8 +398,8 @@ export function openWorkloads(): (
     const ofTerms = new Map<number, number>();
     for (const text of texts) {
       const set = entryOf(holders, text);
-      if (set === undefined || found.has(digestOf(set.content))) continue;
-      found.add(digestOf(set.content));
+      if (set === undefined || found.has(fingerprintOf(set.content))) continue;
+      found.add(fingerprintOf(set.content));
       for (const each of [set, ...(set.candidates ?? [])])
         for (const term of each.terms) ofTerms.set(term, (ofTerms.get(term) ?? 0) + 1);
       // Not kept for the workload either.
@@ -465,7 +465,7 @@ export function openWorkloads(): (
     if (all.size > 0 || isOther) for (const text of next.ownership?.held.keys() ?? []) touched.add(text);
     const blocks = isWhole ? [] : changedCoverings(last, asked);
     if (blocks.length > 0) for (const text of addressesInside(next, blocks)) touched.add(text);
-    const texts = isWhole ? new Set(addressesOf(next).map(({ text }) => text)) : touched;
+    const texts = isWhole ? addressTexts(next) : touched;
     // What was too much before probably still is: it is counted first.
     const takes = wasBeyond ? identitiesTake(texts, holders) : undefined;
     if (takes !== undefined && sumOf(takes) > capacity) return beyond(takes);
@@ -476,8 +476,7 @@ export function openWorkloads(): (
       patch.set(text, is);
       count(is, 1);
       count(was, -1);
-      if (size > capacity)
-        return beyond(identitiesTake(new Set(addressesOf(next).map((each) => each.text)), holders));
+      if (size > capacity) return beyond(identitiesTake(addressTexts(next), holders));
     }
     isBeyond = false;
     entries = patched(entries, patch);
@@ -551,10 +550,11 @@ function changesOfPeers(before: ReadonlyMap<string, Peers>, after: ReadonlyMap<s
   return { removed: new Set(removed), ofRemoved, added, ofAdded };
 }
 
-function* addressesOf(cluster: Cluster): Generator<Address, undefined> {
-  for (const { ips } of cluster.pods.values()) yield* ips;
-  for (const { address } of cluster.ownership?.held.values() ?? []) yield address;
-  return undefined;
+/** All that pods have, by their objects or by this node's evidence. */
+function addressTexts({ pods, ownership }: Cluster): ReadonlySet<string> {
+  const texts = new Set(ownership?.held.keys() ?? []);
+  for (const { ips } of pods.values()) for (const { text } of ips) texts.add(text);
+  return texts;
 }
 
 const withoutSome = (holders: Holders, leftOut: ReadonlySet<string>): Holders => ({

@@ -4,7 +4,7 @@
 import { present } from "../../base/assert.ts";
 import type { Family } from "../../base/ip.ts";
 import { holdersText } from "../../model/address-ownership.ts";
-import { keyOf } from "../../model/cluster.ts";
+import { keyOf, namespaceOf } from "../../model/cluster.ts";
 import type { FrontendExcess } from "../../model/frontend-shares.ts";
 import { type Frontend, frontendKey } from "../../model/frontends.ts";
 import type { Draft } from "../enforced-policies.ts";
@@ -125,11 +125,11 @@ export function groupsDenied(
 ): { readonly surplus: ReadonlySet<Behind>; readonly excesses: readonly Excess[] } {
   // One frontend for each group that a namespace has: the others of the group are treated alike.
   const groupOf = ({ frontend }: Behind): string =>
-    `${namespaceOf({ frontend })} ${contents.get(frontendKey(frontend))}`;
+    `${namespaceOf(frontend.service)} ${contents.get(frontendKey(frontend))}`;
   const firsts = new Map<string, Behind>();
   const all = inServiceOrder(behind);
   for (const each of all) if (!firsts.has(groupOf(each))) firsts.set(groupOf(each), each);
-  const { surplus, ...share } = beyond([...firsts.values()], namespaceOf, capacity);
+  const { surplus, ...share } = beyond([...firsts.values()], namespaceOfFrontend, capacity);
   const lost = new Set(surplus.map(groupOf));
   const denied = all.filter((each) => lost.has(groupOf(each)));
   return {
@@ -149,7 +149,7 @@ export const frontendExcesses = (all: readonly FrontendExcess[]): Excess[] =>
   all.map(({ limit, service, ...sizes }) => ({
     ...sizes,
     limit: OF_FRONTENDS[limit],
-    namespace: namespaceOf({ frontend: { service } }),
+    namespace: namespaceOf(service),
     object: `Service ${service}`,
     effect: NOT_REACHED,
   }));
@@ -161,8 +161,8 @@ const inServiceOrder = (behind: ReadonlyMap<string, Behind>): Behind[] =>
     .sort((a, b) => (a.order < b.order ? -1 : 1))
     .map(({ each }) => each);
 
-const namespaceOf = ({ frontend }: { readonly frontend: Pick<Frontend, "service"> }): string =>
-  frontend.service.slice(0, frontend.service.indexOf("/"));
+const namespaceOfFrontend = ({ frontend }: { readonly frontend: Pick<Frontend, "service"> }): string =>
+  namespaceOf(frontend.service);
 
 const NOT_REACHED =
   "pods of this node that are isolated for egress, or to which a cluster policy may deny something, do not reach it by its address";
@@ -177,7 +177,7 @@ const excessesOfServices = (
   [...Map.groupBy(surplus, ({ frontend }) => frontend.service)].map(([service, own]) =>
     excessOf(share, {
       limit,
-      namespace: namespaceOf(own[0] as Behind),
+      namespace: namespaceOfFrontend(own[0] as Behind),
       object: `Service ${service}`,
       effect: NOT_REACHED,
       capacity,

@@ -4,6 +4,7 @@
 // comes in, an object that is beyond its share stays beyond it.
 
 import { waterLevel } from "../../base/water-level.ts";
+import { namespaceOf } from "../../model/cluster.ts";
 import type { Problem } from "../../model/problem.ts";
 import { type Memory, megabytes } from "./object-memory.ts";
 
@@ -17,7 +18,7 @@ export interface Accounts {
   /** `isKnown`: whether the object has been counted before. Without a weight it is gone. */
   set(key: string, weight: number | undefined, isKnown: boolean): void;
   /**
-   * Determines anew what is beyond its share; returns the keys that were not before. In the time of the namespaces, and none where
+   * Determines what is beyond its share; returns the keys that were not before. In the time of the namespaces, and none where
    * everything fits.
    */
   settle(capacity: number): readonly string[];
@@ -221,7 +222,5 @@ export const fitsAgain = (key: string, { kind, effect }: Terms): Problem => ({
   effect,
   topic: "capacity",
 });
-
-const namespaceOf = (key: string): string => key.slice(0, key.indexOf("/"));
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

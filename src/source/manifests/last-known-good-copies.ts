@@ -2,12 +2,13 @@
 
 import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { digestOf } from "../../base/digest.ts";
 import { codeOf, messageOf } from "../../base/errors.ts";
 import { makePrivateDirectory } from "../../base/private-directory.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { Contents } from "./file-contents.ts";
 import { hasErrors, type Memory } from "./last-known-good.ts";
-import { bytesOfFile, digestOf, type Seen } from "./manifest-files.ts";
+import { bytesOfFile, type Seen } from "./manifest-files.ts";
 import type { FileReading } from "./manifest-reading.ts";
 
 /** All copies together. They are usually on a tmpfs, and so in memory. */

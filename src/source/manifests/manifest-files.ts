@@ -1,9 +1,9 @@
 // Manifest files on disk: which there are, and whether one has changed.
 
-import { createHash } from "node:crypto";
 import { type BigIntStats, constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { digestOf } from "../../base/digest.ts";
 import { codeOf, messageOf } from "../../base/errors.ts";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/fields.ts";
@@ -199,9 +199,6 @@ const isCutOff = (bytes: Buffer, last: Uint8Array | undefined): boolean =>
   bytes.equals(last.subarray(0, bytes.length));
 
 const LINE_END = 0x0a;
-
-export const digestOf = (content: Uint8Array | string): string =>
-  createHash("sha256").update(content).digest("hex");
 
 const unreadable = (file: string, reason: string, of: Pick<Seen, "signature" | "identity">): Seen => ({
   ...of,
