@@ -35,6 +35,9 @@ const STEPS = "1000";
 /** For one run of the tests; a mutant that makes them last longer is noticed. */
 const PATIENCE_S = "1200";
 
+/** Of a run's output. */
+const PRINTED_MAX = 64 << 20;
+
 /** Tests of the programs, those first that notice most; they run packets and need root. */
 const PACKET_TESTS = [
   ["fuzz", "hostile", "flows"],
@@ -82,8 +85,12 @@ function copyTree(): string {
 type Kind = "unit" | "packet";
 const kindOf = ({ file }: Pick<Mutant, "file">): Kind => (file.startsWith(BPF) ? "packet" : "unit");
 
-/** Whether the tests fail in the copy, for this mutant or for none. */
-function testsFail(copy: string, { file }: Pick<Mutant, "file">): boolean {
+/** Whether the tests fail in the copy, for this mutant or for none. `report`: gets what a failed run has printed. */
+function testsFail(
+  copy: string,
+  { file }: Pick<Mutant, "file">,
+  report?: (printed: string) => void,
+): boolean {
   const kind = kindOf({ file });
   const vitest = join(ROOT, "node_modules/vitest/vitest.mjs");
   const fails = (files: readonly string[]): boolean => {
@@ -96,8 +103,11 @@ function testsFail(copy: string, { file }: Pick<Mutant, "file">): boolean {
         ...{ WEIR_PROPERTY_RUNS: WORLDS, WEIR_HISTORY_STEPS: STEPS, WEIR_FUZZ_PACKETS: PACKETS },
         ...{ WEIR_SHRINK: "no", WEIR_CONFORMANCE: "" },
       },
-      stdio: "ignore",
+      stdio: ["ignore", "pipe", "ignore"],
+      encoding: "utf8",
+      maxBuffer: PRINTED_MAX,
     });
+    if (done.status !== 0) report?.(done.stdout);
     return done.status !== 0;
   };
   return kind === "unit" ? fails(TESTS) : packetTestsFor({ file }).some(fails);
@@ -144,7 +154,7 @@ function main(word: string, range: string): number {
     const ofKinds = new Map(chosen.map((mutant) => [kindOf(mutant), mutant]));
     if (
       (ofKinds.has("packet") && !builds(copy)) ||
-      ofKinds.values().some((mutant) => testsFail(copy, mutant))
+      ofKinds.values().some((mutant) => testsFail(copy, mutant, (printed) => process.stderr.write(printed)))
     ) {
       process.stderr.write("mutants: the tests fail without any mutant; nothing can be shown\n");
       return 2;

@@ -37,6 +37,7 @@ test_requirements=(
   "linux-perf command:perf"
   "iptables command:iptables"
   "ipset command:ipset"
+  "conntrack command:conntrack"
 )
 
 # What tools/helm-template is made of, which stands in for helm where there is none.
