@@ -126,6 +126,8 @@ const struct {
 		CIDR_FILTER_WORDS = 64,
 		FRONTEND_FILTER_BITS = 20,
 		FRONTEND_FILTER_WORDS = 64,
+		CLOSED_FILTER_BITS = 24,
+		CLOSED_FILTER_WORDS = 64,
 		PEER_CACHE_BITS = 11, /* 2,048 addresses of each family, on each CPU */
 		JUDGED_PLACE_AT = 1,  /* in cached_peer_v4.judged */
 		JUDGED_OPENER_AT = 19,
@@ -253,6 +255,10 @@ struct bits {
 };
 
 /* One bit for each hash of an address, lowest first: whether a Service has had such an address since the node's start. */
+struct closed_filter {
+	__u64 words[CLOSED_FILTER_WORDS];
+};
+
 struct frontend_filter {
 	__u64 words[FRONTEND_FILTER_WORDS];
 };

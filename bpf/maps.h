@@ -104,6 +104,17 @@ struct {
 	__type(value, struct frontend_filter);
 } frontend_filter SEC(".maps");
 
+/*
+ * Bloom filter: two bits for each address of a Service whose ports are not known, so that all of them are refused. The maps of addresses have
+ * no room for as many as tenants may write. An address with both bits that is in neither map has the identity of 0.0.0.0, or of ::, there.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, (1 << CLOSED_FILTER_BITS) / 64 / CLOSED_FILTER_WORDS);
+	__type(key, __u32);
+	__type(value, struct closed_filter);
+} closed_filter SEC(".maps");
+
 /* Prefixes of IP blocks and of their exceptions. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

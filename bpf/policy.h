@@ -31,15 +31,21 @@ static __always_inline __u32 place_of(__u8 protocol, __be16 port)
 	}
 }
 
-/* The bit of a Bloom filter of 2^bits ones for an address whose 32-bit words have this exclusive or. hashBitOf() in src/datapath/bloom-filter.ts is the same. */
+/* Of an address whose 32-bit words have this exclusive or, for Bloom filters. addressHash() in src/base/address-filter.ts is the same. */
+static __always_inline __u32 filter_hash(__be32 words)
+{
+	return bpf_ntohl(words) * 0x9e3779b1U;
+}
+
+/* Its bit in a filter of 2^bits ones. */
 static __always_inline __u32 filter_bit(__be32 words, __u32 bits)
 {
-	return bpf_ntohl(words) * 0x9e3779b1U >> (32 - bits);
+	return filter_hash(words) >> (32 - bits);
 }
 
 /*
- * Whether there may be an address in addresses_v4 or addresses_v6 whose 32-bit words have this exclusive or: 8 KiB that stay in the
- * cache avoid a futile look-up for unknown peers, which come in floods. src/datapath/bloom-filter.ts sets the bits.
+ * Whether there may be an address in addresses_v4, addresses_v6 or closed_filter whose 32-bit words have this exclusive or: 8 KiB that stay
+ * in the cache avoid a futile look-up for unknown peers, which come in floods. src/datapath/bloom-filter.ts sets the bits.
  */
 static __always_inline bool may_have_address(__be32 words)
 {
@@ -47,6 +53,27 @@ static __always_inline bool may_have_address(__be32 words)
 	struct bits *bits = bpf_map_lookup_elem(&address_filter, &index);
 
 	return !bits || bits->word >> (place % 64) & 1;
+}
+
+static __always_inline bool has_closed_bit(__u32 hash)
+{
+	__u32 place = hash >> (32 - CLOSED_FILTER_BITS), index = place / (64 * CLOSED_FILTER_WORDS);
+	struct closed_filter *filter = bpf_map_lookup_elem(&closed_filter, &index);
+
+	return !filter || filter->words[place / 64 & (CLOSED_FILTER_WORDS - 1)] >> (place % 64) & 1;
+}
+
+/* Whether the address is one of a Service whose ports are not known, or of the few others that have its bits. See closedBitsOf() in src/base/address-filter.ts. */
+static __always_inline bool is_closed(__be32 words)
+{
+	__u32 hash = filter_hash(words);
+
+	return has_closed_bit(hash) && has_closed_bit(hash * 0x85ebca6bU);
+}
+
+static __always_inline bool is_absent(const struct identity *identity, __u32 version)
+{
+	return !identity || identity->number[version & 1] == IDENTITY_ABSENT;
 }
 
 /*
@@ -78,9 +105,14 @@ __noinline __u32 find_identity_v4(__be32 address, __u32 version)
 	struct address_v4_key exact = { .address = address };
 	struct identity *identity = NULL;
 
-	if (may_have_address(address))
+	if (may_have_address(address)) {
 		identity = bpf_map_lookup_elem(&addresses_v4, &exact);
-	if (!identity || identity->number[version & 1] == IDENTITY_ABSENT)
+		if (is_absent(identity, version) && is_closed(address)) {
+			exact.address = 0;
+			identity = bpf_map_lookup_elem(&addresses_v4, &exact);
+		}
+	}
+	if (is_absent(identity, version))
 		identity = find_prefix_v4(address);
 	return identity ? identity->number[version & 1] : 0;
 }
@@ -89,14 +121,19 @@ __noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
 {
 	struct cidr_v6_key prefix = { .length = 128 };
 	struct address_v6_key *exact = (void *)prefix.address;
+	struct address_v6_key none = {};
 	__u64 mixed = high ^ low;
+	__be32 words = (__u32)(mixed ^ mixed >> 32);
 	struct identity *identity = NULL;
 
 	__builtin_memcpy(&prefix.address[0], &high, sizeof(high));
 	__builtin_memcpy(&prefix.address[2], &low, sizeof(low));
-	if (may_have_address((__u32)(mixed ^ mixed >> 32)))
+	if (may_have_address(words)) {
 		identity = bpf_map_lookup_elem(&addresses_v6, exact);
-	if (!identity || identity->number[version & 1] == IDENTITY_ABSENT)
+		if (is_absent(identity, version) && is_closed(words))
+			identity = bpf_map_lookup_elem(&addresses_v6, &none);
+	}
+	if (is_absent(identity, version))
 		identity = bpf_map_lookup_elem(&cidrs_v6, &prefix);
 	return identity ? identity->number[version & 1] : 0;
 }

@@ -257,7 +257,7 @@ function reducedSamples({ policies, pods, services, slices }: Cluster): Sample[]
 
 interface Reducible {
   readonly namespace: string;
-  readonly exceeds?: true;
+  readonly exceeds?: unknown;
 }
 
 /** The number of them by namespace. */
@@ -268,7 +268,7 @@ const reducedIn = follow<string, Reducible, Map<string, number>>(
       [before, -1],
       [after, 1],
     ] as const) {
-      if (object?.exceeds !== true) continue;
+      if (object?.exceeds === undefined) continue;
       const count = (counts.get(object.namespace) ?? 0) + by;
       if (count === 0) counts.delete(object.namespace);
       else counts.set(object.namespace, count);

@@ -1,5 +1,6 @@
 // Writes the tables keyed by addresses or prefixes: one map for each family, two versions of every value.
 
+import { NO_WORDS } from "../base/address-filter.ts";
 import { type Address, addressOf, type Cidr, parseAddress } from "../base/ip.ts";
 import { IDENTITY_ABSENT } from "../gen/layout.ts";
 import { serviceFrom } from "../state/desired-state.ts";
@@ -7,6 +8,7 @@ import { ABSENT, type Batch, type Versions } from "../state/state-diff.ts";
 import { cidrFrom } from "../state/state-lookup.ts";
 import { addToBloomFilter } from "./bloom-filter.ts";
 import type { CidrIndex } from "./cidr-index.ts";
+import { closedElements } from "./closed-filter.ts";
 import {
   addressV4KeyOf,
   addressV6KeyOf,
@@ -60,10 +62,13 @@ async function writeAddresses(tables: Tables, batch: Batch, pair: PairOf): Promi
     address: addressFrom(address),
     value: pairOrAbsent(identity, pair),
   }));
+  const [closed] = batch.closed;
   await addToBloomFilter(
     tables,
     entries.map(({ address }) => address),
+    closed?.to ?? NO_WORDS,
   );
+  if (closed !== undefined) await tables.closedFilter.writeBatch(closedElements(closed));
   await tables.addressesV4.writeBatch(
     entries.filter(isV4).map(({ address, value }) => [addressV4KeyOf(address), value]),
   );

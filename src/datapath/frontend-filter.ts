@@ -3,9 +3,8 @@
 
 import { existsSync } from "node:fs";
 import { BpfMap } from "bpf-ts";
-import type { Address } from "../base/ip.ts";
+import { hashBit } from "../base/address-filter.ts";
 import { FRONTEND_FILTER_BITS, FRONTEND_FILTER_WORDS } from "../gen/layout.ts";
-import { hashBitOf } from "./bloom-filter.ts";
 import { otherLayouts, otherMapPath } from "./pins.ts";
 import type { Tables } from "./typed-maps.ts";
 
@@ -14,12 +13,12 @@ const WORD_BITS = 64;
 const WORDS = 2 ** FRONTEND_FILTER_BITS / WORD_BITS;
 const WORD_BYTES = 8;
 
-/** The index of an address's bit: 0 to 2^FRONTEND_FILTER_BITS - 1. */
-export const frontendBitOf = (address: Address): number => hashBitOf(address, FRONTEND_FILTER_BITS);
+/** The index of the bit of an address with this hash: 0 to 2^FRONTEND_FILTER_BITS - 1. */
+export const frontendBitOf = (hash: number): number => hashBit(hash, FRONTEND_FILTER_BITS);
 
 export interface FrontendFilter {
-  /** Sets the bits of addresses. Returns whether one was not set before. Errors: OperationError. */
-  add(addresses: Iterable<Address>): Promise<boolean>;
+  /** Sets the bits of addresses with these hashes. Returns whether one was not set before. Errors: OperationError. */
+  add(hashes: Iterable<number>): Promise<boolean>;
   /** Sets bits again that were cleared externally since this process has seen them. Errors: OperationError. */
   settle(): Promise<void>;
   /** Takes over the bits of maps of other layouts. Errors: OperationError, BpfError. */
@@ -68,10 +67,10 @@ export function openFrontendFilter({
   const wordsNow = async (): Promise<BigUint64Array> => known ?? (await read(new BigUint64Array(WORDS)));
 
   return {
-    async add(addresses) {
+    async add(hashes) {
       const words = await wordsNow();
-      for (const address of addresses) {
-        const bit = frontendBitOf(address);
+      for (const hash of hashes) {
+        const bit = frontendBitOf(hash);
         setBits(words, Math.floor(bit / WORD_BITS), 1n << BigInt(bit % WORD_BITS));
       }
       const isNew = missing.size > 0;

@@ -1,11 +1,13 @@
 // Checks that the BPF object has the layout and the limits that this build expects.
 
 import type { BpfObject } from "bpf-ts";
+import { CLOSED_FILTER_BITS } from "../base/address-filter.ts";
 import { assert } from "../base/assert.ts";
 import { OperationError } from "../base/errors.ts";
 import {
   ENDPOINT_ADDRESSES,
   ENDPOINT_HARDWARE,
+  CLOSED_FILTER_BITS as LAYOUT_CLOSED_FILTER_BITS,
   LAYOUT_DIGEST,
   IDENTITY_FRONTEND as LAYOUT_IDENTITY_FRONTEND,
   NODE_SCOPE as LAYOUT_NODE_SCOPE,
@@ -87,6 +89,7 @@ export function checkLimits(): void {
     ["the row of none", ROW_NONE, LAYOUT_ROW_NONE],
     ["the mark of frontends", IDENTITY_FRONTEND, LAYOUT_IDENTITY_FRONTEND],
     ["tenants of the flow table", TENANTS, LAYOUT_TENANTS],
+    ["bits of closed addresses", CLOSED_FILTER_BITS, LAYOUT_CLOSED_FILTER_BITS],
     ["versions of a value", 2, VERSIONS],
   ];
   for (const [what, state, layout] of facts)

@@ -1,7 +1,7 @@
 // The only writer of the policy maps: writes batches of a diff to the kernel, flips the generation, reads everything back.
 
+import { addressHash } from "../base/address-filter.ts";
 import { OperationError } from "../base/errors.ts";
-import type { Address } from "../base/ip.ts";
 import {
   DIRECTIONS,
   ENDPOINT_PROBES,
@@ -42,10 +42,10 @@ export interface Maps {
   /** The node's settings: desired and actual. */
   settings(): { readonly wanted: Settings; readonly held: Settings };
   /**
-   * Connections to these addresses, which Services have, are judged by their backends from now on, also when the Services are gone. Returns whether
+   * Connections to addresses with these hashes (addressHash()), which Services have, are judged by their backends from now on, also when the Services are gone. Returns whether
    * one was not known: then flows to it that were allowed must be judged again. Errors: OperationError.
    */
-  addFrontends(addresses: Iterable<Address>): Promise<boolean>;
+  addFrontends(hashes: Iterable<number>): Promise<boolean>;
   /** Takes over those that an agent of another layout has known. Errors: OperationError, BpfError. */
   carryFrontends(): Promise<void>;
   /**
@@ -104,7 +104,7 @@ export function openMaps(datapath: Datapath): Maps {
     carryFrontends: () => frontends.carryOver(datapath.root),
     async read() {
       const { known, ...held } = await readHeld(tables);
-      await settleBloomFilter(tables, known);
+      await settleBloomFilter(tables, known, held.state.closed);
       await frontends.settle();
       await index.settle();
       await Promise.all([tables.deniedV4.sweep(), tables.deniedV6.sweep()]);
@@ -180,13 +180,13 @@ const cellsToWrite = ({ number, cells, changed }: PolicyWrite) => ({
   },
 });
 
-/** Of addresses that are about to be written, those that Services have. */
-const frontendsIn = ({ addresses }: Batch): Address[] =>
+/** Of addresses that are about to be written, the hashes of those that Services have. */
+const frontendsIn = ({ addresses }: Batch): number[] =>
   addresses
     .filter(({ identity: { live, next } }) =>
       [live, next].some((value) => value !== ABSENT && isFrontend(value)),
     )
-    .map(({ address }) => addressFrom(address));
+    .map(({ address }) => addressHash(addressFrom(address)));
 
 async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promise<void> {
   for (const { first, last, ...versions } of batch.ports)

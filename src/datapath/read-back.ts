@@ -14,6 +14,7 @@ import {
   serviceKey,
 } from "../state/desired-state.ts";
 import type { Held } from "../state/state-diff.ts";
+import { closedWordsOf } from "./closed-filter.ts";
 import {
   addressesOfEndpoint,
   addressOfV4,
@@ -84,6 +85,7 @@ export async function readHeld(tables: Tables): Promise<Read> {
     ),
     tunnelPorts: portsOf(node?.tunnelPorts, version),
     addresses: new Map(addresses.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
+    closed: closedWordsOf(await tables.closedFilter.read({ skipZero: true })),
     services: new Map(services.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
     cidrs: new Map(cidrs.map(([{ text }, pair]) => [text, pair[version] as number])),
     ports: spansOf(ports.map(([place, { number }]) => [place, number[version] as number])),

@@ -30,6 +30,7 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   addresses_v4: "control plane",
   addresses_v6: "control plane",
   address_filter: "control plane",
+  closed_filter: "control plane",
   frontend_filter: "control plane",
   services_v4: "control plane",
   services_v6: "control plane",

@@ -28,7 +28,7 @@ export interface AskedConnection {
 
 export interface DecidingState {
   readonly cluster: Cluster;
-  readonly meaning: Pick<Meaning, "services" | "refused">;
+  readonly meaning: Pick<Meaning, "services" | "closed">;
 }
 
 /** Undefined where no cluster policy decided; of a frontend with several backends, the rule for the first one that is denied. */
@@ -52,11 +52,11 @@ function decidingRuleBy(
   const parsed = parseAddress(remote);
   if (side?.tiers === undefined || !parsed.ok) return undefined;
   const named = isProtocol(protocol) ? protocol : "ICMP";
-  const { services, refused } = state.meaning;
+  const { services, closed } = state.meaning;
   const frontend =
     direction === "egress" ? frontendsOf(services).get(`${remote} ${protocol} ${port}`) : undefined;
   // No rule decides where it is not known where packets go to.
-  if (direction === "egress" && (frontend?.refused === true || refused.has(remote))) return undefined;
+  if (direction === "egress" && (frontend?.refused === true || closed.has(parsed.value))) return undefined;
   const targets =
     frontend !== undefined
       ? judgedIn(frontend).map(({ address, port: at }) => ({ address, port: at }))

@@ -6,6 +6,7 @@
 // A Service with many ports and many endpoints has the product of both behind it: its frontends share their lists of addresses, and what is
 // beyond the share of the Service's namespace is refused (frontend-shares.ts).
 
+import { addressHash, type FilterWords, filterOf, isInFilter, NO_WORDS } from "../base/address-filter.ts";
 import { type Address, FAMILIES, type Family } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { openMultimap } from "../base/multimap.ts";
@@ -21,7 +22,13 @@ import {
 } from "./frontend-shares.ts";
 import type { Protocol } from "./protocol.ts";
 import { type Labels, matches, type Selector } from "./selector.ts";
-import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "./service.ts";
+import {
+  addressesOfService,
+  type EndpointSlice,
+  type Service,
+  type ServicePort,
+  type SliceEndpoint,
+} from "./service.ts";
 
 /** One address and port that is rewritten on the way. */
 export interface Frontend {
@@ -79,19 +86,39 @@ export interface Frontends {
   readonly changed: ReadonlySet<string>;
   /** The keys of those that lead to any of the addresses, or are judged by one themselves, and perhaps of others. Valid until the next call. */
   leadingTo(addresses: Iterable<string>): ReadonlySet<string>;
-  /**
-   * Addresses of Services whose ports are not known, by their texts: there are no frontends there, and every port is refused. The same
-   * map while nothing changes.
-   */
-  readonly closed: ReadonlyMap<string, Closed>;
+  /** Addresses of Services whose ports are not known: there are no frontends there, and every port is refused. The same while nothing changes. */
+  readonly closed: ClosedAddresses;
   /** What is beyond the namespaces' shares; the same list while nothing changes. */
   readonly excesses: readonly FrontendExcess[];
 }
 
-export interface Closed {
-  readonly address: Address;
-  /** `namespace/name` of the first Service that has it. */
-  readonly service: string;
+/** As many as tenants write, so only by hashes: a few other addresses are closed, too. */
+export interface ClosedAddresses {
+  readonly words: FilterWords;
+  has(address: Address): boolean;
+  /** `namespace/name` of the first Service that has it; undefined where it is none's. In the time of all addresses that are closed. */
+  serviceAt(address: Address): string | undefined;
+}
+
+export const NOTHING_CLOSED: ClosedAddresses = {
+  words: NO_WORDS,
+  has: () => false,
+  serviceAt: () => undefined,
+};
+
+/** By Service. */
+function closedOf(closing: ReadonlyMap<string, Uint32Array>): ClosedAddresses {
+  if (closing.size === 0) return NOTHING_CLOSED;
+  const words = filterOf(closing.values());
+  return {
+    words,
+    has: (address) => isInFilter(words, address),
+    serviceAt(address) {
+      const hash = addressHash(address);
+      const services = [...closing].flatMap(([key, hashes]) => (hashes.includes(hash) ? [key] : []));
+      return services.sort()[0];
+    },
+  };
 }
 
 /**
@@ -114,9 +141,9 @@ export function openFrontends(): (
   /** Namespaces in which these are too many to be compared with the pods. */
   const unguessed = new Set<string>();
   const shares = openFrontendShares();
-  /** The addresses of each Service whose ports are not known. */
-  const closing = new Map<string, readonly Address[]>();
-  let closed: Frontends["closed"] = new Map();
+  /** The hashes of the addresses of each Service whose ports are not known. */
+  const closing = new Map<string, Uint32Array>();
+  let closed = NOTHING_CLOSED;
   let all: ReadonlyMap<string, Frontend> = new Map();
   let cluster: Cluster = EMPTY_CLUSTER;
   let here: string | undefined;
@@ -181,23 +208,19 @@ export function openFrontends(): (
       .toSorted()
       .flatMap((service) => claims.get(service)?.byKey.get(key) ?? []);
     const is = merged(each, union);
-    return is === undefined || closed.has(is.address.text) ? undefined : is;
+    return is === undefined || closed.has(is.address) ? undefined : is;
   };
 
   /** The frontends at addresses that are closed, or no longer. */
   const close = ({ keys, addresses }: Changed): void => {
     const before = closed;
-    closed = new Map(
-      [...closing]
-        .sort(inKeyOrder)
-        .reverse()
-        .flatMap(([service, own]) => own.map((address) => [address.text, { address, service }] as const)),
-    );
+    closed = closedOf(new Map(closing));
     for (const key of claimants.keys()) {
-      const text = key.slice(0, key.indexOf(" "));
-      if (before.has(text) === closed.has(text)) continue;
+      const services = claimants.get(key);
+      const [claimed] = services.flatMap((service) => claims.get(service)?.byKey.get(key) ?? []);
+      if (claimed === undefined || before.has(claimed.address) === closed.has(claimed.address)) continue;
       keys.add(key);
-      for (const service of claimants.get(key))
+      for (const service of services)
         for (const each of claims.get(service)?.addresses ?? []) addresses.add(each);
     }
   };
@@ -229,12 +252,12 @@ export function openFrontends(): (
     let isClosingOther = false;
     for (const key of [...touched].sort()) {
       const service = next.services.get(key);
-      const closes = FAMILIES.filter((family) => service?.exceeds === true || unlisted[family].has(key));
-      const addresses = service === undefined ? [] : closes.flatMap((family) => addressesOf(service, family));
-      if (!isSameList(closing.get(key) ?? NO_ADDRESSES)(addresses)) {
+      const closes = FAMILIES.filter((family) => service?.exceeds !== undefined || unlisted[family].has(key));
+      const hashes = service === undefined ? NO_HASHES : closedBy(service, closes);
+      if (!isSameHashes(closing.get(key) ?? NO_HASHES, hashes)) {
         isClosingOther = true;
-        if (addresses.length === 0) closing.delete(key);
-        else closing.set(key, addresses);
+        if (hashes.length === 0) closing.delete(key);
+        else closing.set(key, hashes);
       }
       const isRefused =
         refused.has(key) ||
@@ -271,14 +294,18 @@ export function openFrontends(): (
   };
 }
 
-const inKeyOrder = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number =>
-  a < b ? -1 : 1;
+const addressesOf = (service: Service, family: Family): readonly Address[] =>
+  addressesOfService(service).filter((address) => address.family === family);
 
-const addressesOf = (
-  { clusterIps, loadBalancerIps, externalIps }: Service,
-  family: Family,
-): readonly Address[] =>
-  [...clusterIps, ...loadBalancerIps, ...externalIps].filter((address) => address.family === family);
+/** The hashes of a Service's addresses of families; of one whose addresses are not kept, of all. */
+const closedBy = (service: Service, families: readonly Family[]): Uint32Array =>
+  service.exceeds?.hashes ??
+  Uint32Array.from(families.flatMap((family) => addressesOf(service, family)).map(addressHash));
+
+const NO_HASHES = new Uint32Array(0);
+
+const isSameHashes = (a: Uint32Array, b: Uint32Array): boolean =>
+  a === b || (a.length === b.length && a.every((each, at) => each === b[at]));
 
 /** Where packets to a frontend may go: to its backends, and where its address may be that of another host, to that one. */
 export const judgedIn = (frontend: Frontend): readonly Backend[] =>
@@ -313,7 +340,6 @@ interface Changed {
   readonly addresses: Set<string>;
 }
 
-const NO_ADDRESSES: readonly Address[] = [];
 /** How much a Service has: its ports at all addresses, and the endpoints at each port. */
 function sizeOf(service: Service, endpoints: Endpoints): ServiceSize {
   const ofFamily = (family: Family): FamilySize => {

@@ -1,5 +1,6 @@
 // Services and the slices of their endpoints: what kube-proxy makes of an address, as far as policies need it.
 
+import { addressHash } from "../base/address-filter.ts";
 import type { Address, Family } from "../base/ip.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Labels } from "./selector.ts";
@@ -28,11 +29,22 @@ export interface Service {
   /** internalTrafficPolicy is Local: a ClusterIP leads to endpoints on the same node only. */
   readonly onlyLocal: boolean;
   /**
-   * Set where the Service exceeds its namespace's share of the agent's memory: its addresses are kept (of the external ones the first), but no
-   * ports or selector.
+   * Set where the Service exceeds its namespace's share of the agent's memory: of its addresses the ClusterIPs are kept, and of all of them
+   * the hashes (addressHash()); no ports and no selector.
    */
-  readonly exceeds?: true;
+  readonly exceeds?: { readonly hashes: Uint32Array };
 }
+
+/** All addresses that kube-proxy rewrites for a Service; of one that exceeds its share the ClusterIPs. */
+export const addressesOfService = ({
+  clusterIps,
+  externalIps,
+  loadBalancerIps,
+}: Service): readonly Address[] => [...clusterIps, ...loadBalancerIps, ...externalIps];
+
+/** The hashes of all addresses of a Service. */
+export const hashesOfService = (service: Service): Iterable<number> =>
+  service.exceeds?.hashes ?? addressesOfService(service).map(addressHash);
 
 /** One endpoint of a slice. */
 export interface SliceEndpoint {

@@ -13,12 +13,22 @@
 import { append } from "../base/append.ts";
 import { present } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
-import { type Address, addressBits, cidrOf, compareAddresses, FAMILIES, type Family } from "../base/ip.ts";
+import {
+  type Address,
+  addressBits,
+  cidrOf,
+  compareAddresses,
+  FAMILIES,
+  type Family,
+  parseAddress,
+} from "../base/ip.ts";
 import { openKeep, openSettlingStage, openStage, sameItems } from "../base/stage.ts";
 import { changesBetween, overlaid, patched, versionOf } from "../base/versioned-map.ts";
 import { type Cluster, NO_SURROUNDINGS, type Surroundings } from "../model/cluster.ts";
+import { type ClosedAddresses, NOTHING_CLOSED } from "../model/frontends.ts";
 import { sourceTexts } from "../state/anti-spoofing.ts";
 import {
+  closedKey,
   type Endpoint,
   IDENTITY_DEFAULT,
   IDENTITY_FRONTEND,
@@ -109,7 +119,7 @@ export interface Meaning {
   /** The frontends of Services, each with the number of its identity; in no order. */
   readonly services: () => readonly (Behind & { readonly identity: number })[];
   /** Addresses of Services whose ports are not distinguished: all of them are refused. */
-  readonly refused: ReadonlySet<string>;
+  readonly closed: ClosedAddresses;
 }
 
 type NumberedClass = PortClass & { readonly number: number };
@@ -182,7 +192,7 @@ export function openCompiler(): Compiler {
         behind,
         services,
         excesses: ofServices,
-      } = groups([contents.behind, contents.denied, spans, capacities.serviceGroups], () => {
+      } = groups([contents.behind, contents.closed, spans, capacities.serviceGroups], () => {
         const all = allGroups(contents.behind, (place) => classAt({ ports: spans }, place));
         return groupsThatFit(contents, all, { spans, capacities });
       });
@@ -301,7 +311,7 @@ interface Fit extends Excesses {
 
 /** The frontends of groups beyond the limit lead nowhere, and so do addresses of Services that are denied as a whole. */
 function groupsThatFit(
-  { behind, denied }: Contents,
+  { behind, closed }: Contents,
   all: Grouped,
   { spans, capacities }: { readonly spans: State["ports"]; readonly capacities: Capacities },
 ): Fit {
@@ -319,7 +329,8 @@ function groupsThatFit(
           ]),
         );
   const services = cut === undefined ? all : openGroups()(left, (place) => classAt({ ports: spans }, place));
-  const refused = denied.map(({ family }): [string, ServiceGroup] => [
+  const families = closed.words.length === 0 ? [] : FAMILIES;
+  const refused = families.map((family): [string, ServiceGroup] => [
     refusedGroup(family),
     { family, backends: [], refused: true },
   ]);
@@ -401,6 +412,7 @@ function openStateStages(): (
         namesIn(contents.policiesOf, numbering.policies),
       ),
       addresses: addresses(contents, numbering),
+      closed: contents.closed.words,
       services: services(contents, numbered),
       cidrs: cidrs([classified.cidrs, numbering.identities], () =>
         mapValues(classified.cidrs, ({ terms }) => identity(terms.content)),
@@ -612,31 +624,27 @@ const identityReader =
  * Only what has changed is computed again: addresses whose terms have, and those of frontends.
  */
 function openAddressValues(): (contents: Contents, numbering: Numbering) => State["addresses"] {
-  const denials = openStage<ReadonlyMap<string, Address>>();
-  const none: ReadonlyMap<string, Address> = new Map();
   /** Addresses of frontends, each with the number of its ports. */
   const fronts = new Map<string, { readonly address: Address; ports: number }>();
   let last = {
     addresses: new Map() as Classified["addresses"],
     cidrs: undefined as unknown,
     behind: new Map() as Contents["behind"],
-    denied: none,
+    closed: NOTHING_CLOSED,
   };
   let identities: Numbers = new Map();
   let values: State["addresses"] = new Map();
-  return ({ classified, behind, denied: deniedAddresses }, numbering) => {
+  return ({ classified, behind, closed }, numbering) => {
     const identity = identityReader(numbering);
     const { addresses, cidrs } = classified;
-    const denied = denials(
-      [deniedAddresses],
-      () => new Map(deniedAddresses.map((address) => [address.text, address])),
-    );
     const valueAt = (text: string): number | undefined => {
-      const refused = denied.get(text);
-      if (refused !== undefined) return identity(refusedGroup(refused.family));
       const front = fronts.get(text);
-      if (front !== undefined) return identity(classified.termsOf(front.address).content) | IDENTITY_FRONTEND;
       const terms = addresses.get(text);
+      const ofClosed = FAMILIES.find((family) => text === closedKey(family));
+      if (front === undefined && terms === undefined && ofClosed === undefined) return undefined;
+      const refused = closed.words.length === 0 ? undefined : (ofClosed ?? familyClosedAt(closed, text));
+      if (refused !== undefined) return identity(refusedGroup(refused));
+      if (front !== undefined) return identity(classified.termsOf(front.address).content) | IDENTITY_FRONTEND;
       return terms === undefined ? undefined : identity(terms.content);
     };
     const count = (behindOne: Behind | undefined, by: 1 | -1): void => {
@@ -656,18 +664,28 @@ function openAddressValues(): (contents: Contents, numbering: Numbering) => Stat
     }
     if (isRenumbered(identities, numbering.identities)) {
       values = new Map();
-      last = { ...last, addresses: new Map(), cidrs: undefined, denied: none };
+      last = { ...last, addresses: new Map(), cidrs: undefined, closed: NOTHING_CLOSED };
     }
     for (const { key } of changesBetween(last.addresses, addresses)) texts.add(key);
     // Without a pod behind it, a frontend has the identity of its prefix, which may be another one.
-    if (last.denied !== denied || last.cidrs !== cidrs)
-      for (const all of [last.denied, denied, fronts]) for (const text of all.keys()) texts.add(text);
+    if (last.closed !== closed || last.cidrs !== cidrs) for (const text of fronts.keys()) texts.add(text);
+    if (last.closed !== closed) {
+      for (const text of addresses.keys()) texts.add(text);
+      for (const family of FAMILIES) texts.add(closedKey(family));
+    }
     const patch = new Map(texts.values().map((text) => [text, valueAt(text)] as const));
     values = values.size === 0 ? versionOf(new Map(entriesOf(patch))) : patched(values, patch);
-    last = { addresses, cidrs, behind, denied };
+    last = { addresses, cidrs, behind, closed };
     identities = numbering.identities;
     return values;
   };
+}
+
+/** The family of an address that is closed. */
+function familyClosedAt(closed: ClosedAddresses, text: string): Family | undefined {
+  const address = parseAddress(text);
+  if (!address.ok) throw new Error(`assertion failed: not an address: ${text}`);
+  return closed.has(address.value) ? address.value.family : undefined;
 }
 
 const entriesOf = (patch: ReadonlyMap<string, number | undefined>): [string, number][] =>
@@ -688,7 +706,6 @@ function openMeaningStages(): (contents: Contents, numbering: Numbering, service
   const rows = openStage<Meaning["rows"]>();
   const classes = openStage<Meaning["classes"]>();
   const ofServices = openStage<Meaning["services"]>();
-  const refused = openStage<Meaning["refused"]>();
   return (contents, numbering, services) => {
     const identity = identityReader(numbering);
     const byNumber = <V>(all: Numbers, values: ReadonlyMap<string, V>): Map<number, V> =>
@@ -709,7 +726,7 @@ function openMeaningStages(): (contents: Contents, numbering: Numbering, service
         ),
       ),
       classified: contents.classified,
-      refused: refused([contents.denied], () => new Set(contents.denied.map(({ text }) => text))),
+      closed: contents.closed,
       services: ofServices(
         [behind, services.contents, numbering.identities],
         () => () =>

@@ -2,7 +2,6 @@
 
 import { present } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import type { Address } from "../base/ip.ts";
 import { openKeep, openKeptStage, openStage, sameEntries, sameItems } from "../base/stage.ts";
 import { openLayers, overlaid } from "../base/versioned-map.ts";
 import { type Cluster, namespaceLabels } from "../model/cluster.ts";
@@ -12,7 +11,13 @@ import {
   type FrontendCapacities,
   type FrontendExcess,
 } from "../model/frontend-shares.ts";
-import { type Frontend, frontendKey, openFrontends } from "../model/frontends.ts";
+import {
+  type ClosedAddresses,
+  type Frontend,
+  frontendKey,
+  NOTHING_CLOSED,
+  openFrontends,
+} from "../model/frontends.ts";
 import type { TermSet } from "./identities.ts";
 import type { Numbering } from "./identity-allocation.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf, sendsAsItself } from "./local-endpoints.ts";
@@ -84,7 +89,7 @@ export interface Draft {
   /** By the frontend's key. */
   readonly behind: ReadonlyMap<string, Behind>;
   /** Addresses of Services that are denied as a whole. */
-  readonly denied: readonly Address[];
+  readonly closed: ClosedAddresses;
   /** Services whose frontends, or the backends of these, are beyond their namespace's share. */
   readonly excessServices: readonly FrontendExcess[];
   /** The terms by which guards recognize senders, and pods allow themselves, with the namespaces of these pods. */
@@ -201,7 +206,7 @@ export function openDraftStages(): DraftStages {
         own,
         ofLocals,
       });
-      const { behind, denied, senders, policiesOf, ownTerms, termNumbers, nextTerm } = found;
+      const { behind, closed, senders, policiesOf, ownTerms, termNumbers, nextTerm } = found;
       const { sets, more, replaced } = ownSets([ownTerms, termNumbers, ofLocals], () => {
         lastOwn = setsOfOwn(base, ownTerms, { termNumbers, known: lastOwn.more });
         return lastOwn;
@@ -235,7 +240,7 @@ export function openDraftStages(): DraftStages {
         ),
         byTerm: byTerm(termSets),
         behind,
-        denied,
+        closed,
         excessServices: found.excessServices,
         senders,
         ...(base.excess && { excess: base.excess }),
@@ -418,14 +423,14 @@ interface ServiceInput extends DraftInput {
 
 interface ServiceOutput
   extends NumberedTerms,
-    Pick<Draft, "behind" | "denied" | "senders" | "policiesOf" | "excessServices"> {
+    Pick<Draft, "behind" | "closed" | "senders" | "policiesOf" | "excessServices"> {
   readonly nextTerm: number;
   readonly ownTerms: readonly OwnTerm[];
 }
 
-const NOBODY: Pick<ServiceOutput, "behind" | "denied" | "excessServices" | "senders" | "ownTerms"> = {
+const NOBODY: Pick<ServiceOutput, "behind" | "closed" | "excessServices" | "senders" | "ownTerms"> = {
   behind: new Map(),
-  denied: [],
+  closed: NOTHING_CLOSED,
   excessServices: [],
   senders: new Map(),
   ownTerms: [],
@@ -476,7 +481,6 @@ function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) 
   const guardedGroups = openGroups();
   const sendersOf = openSenders();
   const resolved = openStage<ReadonlyMap<string, Behind>>();
-  const denied = openStage<readonly Address[]>();
   return (input) => {
     const { cluster, locals, previous, restrictions, sides, isKnown, plain, numbers, base, ofLocals } = input;
     const frontends = frontendsIn(
@@ -534,7 +538,7 @@ function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) 
     return {
       ...ofSenders.output,
       behind,
-      denied: denied([frontends.closed], () => [...frontends.closed.values()].map(({ address }) => address)),
+      closed: frontends.closed,
       excessServices: frontends.excesses,
     };
   };
@@ -587,7 +591,7 @@ function withSenders(
   { selves, selfOf, compileSides, ...direct }: WithSelves & { readonly compileSides: SideCompiler },
 ): {
   readonly sets: ReadonlyMap<string, TermSet>;
-  readonly output: Omit<ServiceOutput, "behind" | "denied" | "excessServices">;
+  readonly output: Omit<ServiceOutput, "behind" | "closed" | "excessServices">;
 } {
   const ofSelves = namespacesOf(selves, direct.termNumbers);
   if (senders.length === 0) {

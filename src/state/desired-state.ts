@@ -1,7 +1,9 @@
 // The desired state of the datapath as plain data: what every kernel map should hold, in numbers and canonical texts; and
 // its JSON form.
 
+import { CLOSED_FILTER_WORDS, type FilterWords, NO_WORDS } from "../base/address-filter.ts";
 import type { Direction } from "../base/direction.ts";
+import type { Family } from "../base/ip.ts";
 
 /** Identity 0: no live term matches the address. Its cell in a policy holds the row of every identity not listed. */
 export const IDENTITY_DEFAULT = 0;
@@ -131,6 +133,11 @@ export interface State {
   readonly tunnelPorts: readonly number[];
   /** Address of a pod or Service (canonical text) to identity, with IDENTITY_FRONTEND for a Service. */
   readonly addresses: ReadonlyMap<string, number>;
+  /**
+   * Addresses of Services whose ports are not known, as a Bloom filter. What is in it and not in `addresses` has the identity that is there for
+   * closedKey() of its family.
+   */
+  readonly closed: FilterWords;
   /** Frontend of a Service (see serviceKey) to identity. */
   readonly services: ReadonlyMap<string, number>;
   /** Prefix (canonical text) to identity. */
@@ -153,6 +160,7 @@ export const EMPTY_STATE: State = {
   scopes: new Map(),
   tunnelPorts: [],
   addresses: new Map(),
+  closed: NO_WORDS,
   services: new Map(),
   cidrs: new Map(),
   ports: [],
@@ -222,6 +230,9 @@ export const NO_NAME = "";
 /** Key of a frontend in `services`: its address and its port's place on the port line. */
 export const serviceKey = (address: string, place: number): string => `${address} ${place}`;
 
+/** The address in `addresses` whose identity those in `closed` have: no host's. */
+export const closedKey = (family: Family): string => (family === 4 ? "0.0.0.0" : "::");
+
 /** Both parts of a key of `services`. */
 export function serviceFrom(key: string): { readonly address: string; readonly place: number } {
   const [address = "", place] = key.split(" ");
@@ -244,6 +255,8 @@ export interface PlainState {
   readonly scopes: Pairs<number, readonly string[]>;
   readonly tunnelPorts: readonly number[];
   readonly addresses: Pairs<string, number>;
+  /** The words that are not 0, with their indexes. */
+  readonly closed: Pairs<number, number>;
   readonly services: Pairs<string, number>;
   readonly cidrs: Pairs<string, number>;
   readonly ports: readonly ClassSpan[];
@@ -257,6 +270,7 @@ export const plainState = (state: State): PlainState => ({
   scopes: [...state.scopes],
   tunnelPorts: state.tunnelPorts,
   addresses: [...state.addresses],
+  closed: [...state.closed.entries()].filter(([, word]) => word !== 0),
   services: [...state.services],
   cidrs: [...state.cidrs],
   ports: state.ports,
@@ -270,6 +284,7 @@ export const stateFrom = (plain: PlainState): State => ({
   scopes: new Map(plain.scopes),
   tunnelPorts: plain.tunnelPorts,
   addresses: new Map(plain.addresses),
+  closed: closedFrom(plain.closed),
   services: new Map(plain.services),
   cidrs: new Map(plain.cidrs),
   ports: plain.ports,
@@ -277,3 +292,10 @@ export const stateFrom = (plain: PlainState): State => ({
   names: new Map(plain.names),
   policies: new Map(plain.policies.map(([number, cells]) => [number, new Map(cells)])),
 });
+
+function closedFrom(pairs: PlainState["closed"]): FilterWords {
+  if (pairs.length === 0) return NO_WORDS;
+  const words = new Uint32Array(CLOSED_FILTER_WORDS);
+  for (const [at, word] of pairs) words[at] = word;
+  return words;
+}

@@ -1,5 +1,6 @@
 // The differences between actual and desired state, entry by entry: for commands, and for the log of a repair.
 
+import { bitsIn, type FilterWords, sameWords, unionOf } from "../base/address-filter.ts";
 import {
   type Endpoint,
   identityIn,
@@ -50,6 +51,7 @@ export function differences({ state, unsettled }: Held, want: State): Difference
       text: identityText,
       unsettled: unsettled.addresses,
     }),
+    ...ofClosed(want.closed, state.closed),
     ...ofMaps("services", want.services, state.services, {
       text: identityText,
       unsettled: unsettled.services,
@@ -73,6 +75,20 @@ export function differences({ state, unsettled }: Held, want: State): Difference
     ...ofPolicies(want, state, unsettled.policies),
     ...ofPorts(want, state, unsettled.ports),
     ...ofMaps("rows", want.rows, state.rows, { text: classesText, unsettled: new Set() }),
+  ];
+}
+
+/** As one entry: which addresses the bits are of is not known. */
+function ofClosed(want: FilterWords, have: FilterWords): Difference[] {
+  if (sameWords(want, have)) return [];
+  const key = "of Services whose ports are not known";
+  const common = bitsIn(want) + bitsIn(have) - bitsIn(unionOf(want, have));
+  return [
+    differenceOf(
+      { table: "addresses", key },
+      `${bitsIn(want)} bits`,
+      `${bitsIn(have)} bits, ${common} of them right`,
+    ),
   ];
 }
 

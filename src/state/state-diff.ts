@@ -5,6 +5,7 @@
 // the generation activates all of it at once, then `cleanup` makes both versions equal and removes what is left over. So
 // every packet sees the old state or the new one as a whole. See docs/datapath.md.
 
+import { type FilterWords, sameWords, unionOf } from "../base/address-filter.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { mostSpecific, patternsOf } from "../base/domain-name.ts";
 import type { PrefixTable } from "../base/prefix-table.ts";
@@ -97,6 +98,8 @@ export interface Batch {
     readonly address: string;
     readonly identity: Versions<number | typeof ABSENT>;
   }[];
+  /** One entry if words change: what the kernel holds, and is to hold. */
+  readonly closed: readonly { readonly from: FilterWords; readonly to: FilterWords }[];
   readonly services: readonly {
     readonly frontend: string;
     readonly identity: Versions<number | typeof ABSENT>;
@@ -168,6 +171,8 @@ export function diff(held: Held, want: State): Changes {
   const services = mayBeAbsent(have.services, want.services, held.unsettled.services).map(
     ({ key, identity }) => ({ frontend: key, identity }),
   );
+  /** Bits have no versions: until the flip the kernel has those of both. */
+  const either = unionOf(have.closed, want.closed);
   const names = nameChanges(held, want);
   const domains = domainChanges(held, want);
   const endpoints = endpointChanges(held, want);
@@ -183,6 +188,7 @@ export function diff(held: Held, want: State): Changes {
     ports,
     cidrs,
     addresses,
+    closed: closedChange(have.closed, either),
     services,
     names,
     domains: domains.add,
@@ -203,6 +209,7 @@ export function diff(held: Held, want: State): Changes {
     addresses: addresses
       .filter(({ address }) => want.addresses.has(address))
       .map(({ address, identity }) => ({ address, identity: settled(identity) })),
+    closed: closedChange(either, want.closed),
     services: services
       .filter(({ frontend }) => want.services.has(frontend))
       .map(({ frontend, identity }) => ({ frontend, identity: settled(identity) })),
@@ -318,6 +325,9 @@ function mayBeAbsent(
     identity: { live: have.get(key) ?? ABSENT, next: want.get(key) ?? ABSENT },
   }));
 }
+
+const closedChange = (from: FilterWords, to: FilterWords): Batch["closed"] =>
+  sameWords(from, to) ? [] : [{ from, to }];
 
 /**
  * While the table of names has a name, answers are learned under it: an added one repeats, in the active version, what the next less

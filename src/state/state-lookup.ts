@@ -1,11 +1,13 @@
 // The kernel program's verdict on a new flow, looked up in a desired state in memory.
 
+import { isInFilter } from "../base/address-filter.ts";
 import type { Direction } from "../base/direction.ts";
 import { mostSpecific } from "../base/domain-name.ts";
 import { type Address, type Cidr, parseCidr } from "../base/ip.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../base/prefix-table.ts";
 import {
   CLASS_OTHER,
+  closedKey,
   domainsOf,
   IDENTITY_DEFAULT,
   identityIn,
@@ -57,7 +59,7 @@ export function planOf(state: State): Plan {
       const policy = endpoint.policy[direction];
       if (policy === POLICY_NONE) return "not isolated";
       const denied = isAudited(policy) ? "audited" : "denied";
-      const found = state.addresses.get(remote.text) ?? findAddress(cidrs, remote) ?? IDENTITY_DEFAULT;
+      const found = exactIn(state, remote) ?? findAddress(cidrs, remote) ?? IDENTITY_DEFAULT;
       const isAsked = found !== identityIn(found) && direction === "egress";
       const service = isAsked ? state.services.get(serviceKey(remote.text, place)) : undefined;
       const identity = service ?? identityIn(found);
@@ -73,6 +75,14 @@ export function planOf(state: State): Plan {
     },
   };
 }
+
+/** The value of an address that needs no prefix. */
+export const exactIn = (
+  { addresses, closed }: Pick<State, "addresses" | "closed">,
+  address: Address,
+): number | undefined =>
+  addresses.get(address.text) ??
+  (isInFilter(closed, address) ? addresses.get(closedKey(address.family)) : undefined);
 
 /** The prefixes of a state as a longest-match table. */
 export function cidrTable(state: State): PrefixTable<number> {

@@ -82,6 +82,7 @@ READER(flow_statistics, HOST(inserted) HOST(evicted_own) HOST(evicted_others) HO
 READER(flow_request, BE64(local.high) BE64(local.low) BE64(remote.high) BE64(remote.low)
        BE16(local_port) BE16(remote_port) HOST(owner) HOST(expires) HOST(generation) HOST(opener)
        HOST(state) HOST(family) HOST(operation) HOST(result) HOST(tenant))
+READER(closed_filter, EACH(i, CLOSED_FILTER_WORDS) HOST(words[i]))
 READER(frontend_filter, EACH(i, FRONTEND_FILTER_WORDS) HOST(words[i]))
 READER(cidr_filter, EACH(i, CIDR_FILTER_WORDS) HOST(words[i]))
 READER(fragment_key, BE64(source.high) BE64(source.low) BE64(destination.high) BE64(destination.low)

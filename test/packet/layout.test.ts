@@ -25,6 +25,7 @@ const CODECS: readonly gen.Codec<unknown>[] = [
   gen.cidrV4KeyCodec,
   gen.cidrV6KeyCodec,
   gen.cidrFilterCodec,
+  gen.closedFilterCodec,
   gen.frontendFilterCodec,
   gen.identityCodec,
   gen.cidrFilterCodec,

@@ -1,12 +1,14 @@
 // The kernel's maps in memory, two versions of every value and all, read as bpf/policy.h reads them: what a packet would
 // see between any two writes of an update. It takes the same batches as datapath/policy-maps.ts and writes them one by one.
 
+import { type FilterWords, isInFilter, NO_WORDS } from "../../src/base/address-filter.ts";
 import type { Direction } from "../../src/base/direction.ts";
 import { mostSpecific } from "../../src/base/domain-name.ts";
 import { type Address, compareCidrs } from "../../src/base/ip.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../../src/base/prefix-table.ts";
 import {
   type ClassSpan,
+  closedKey,
   domainsOf,
   type Endpoint,
   identityIn,
@@ -54,6 +56,7 @@ interface Memory {
   /** By interface and prefix. */
   readonly sources: Map<string, Pair<boolean>>;
   readonly addresses: Map<string, Pair<number | typeof ABSENT>>;
+  closed: FilterWords;
   readonly services: Map<string, Pair<number | typeof ABSENT>>;
   readonly names: Map<string, Pair<number | typeof ABSENT>>;
   readonly domains: Set<string>;
@@ -76,6 +79,7 @@ export function simulate(): KernelMemory {
     endpoints: new Map(),
     sources: new Map(),
     addresses: new Map(),
+    closed: NO_WORDS,
     services: new Map(),
     names: new Map(),
     domains: new Set(),
@@ -128,7 +132,9 @@ function allows(
   const marked = entry.policy[version]?.[direction] ?? 0;
   if (marked === 0 || isAudited(marked)) return true;
   const number = policyNumber(marked);
-  const exact = memory.addresses.get(remote.text)?.[version] ?? ABSENT;
+  const own = memory.addresses.get(remote.text)?.[version] ?? ABSENT;
+  const isClosed = own === ABSENT && isInFilter(memory.closed, remote);
+  const exact = isClosed ? (memory.addresses.get(closedKey(remote.family))?.[version] ?? ABSENT) : own;
   memory.trie ??= prefixTable([...memory.cidrs].map(([text, value]) => [cidrFrom(text), value] as const));
   const found = exact === ABSENT ? (findAddress(memory.trie, remote)?.[version] ?? 0) : exact;
   const behind =
@@ -190,6 +196,10 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
   }
   for (const { address, identity } of batch.addresses)
     yield () => memory.addresses.set(address, pair(identity));
+  for (const { to } of batch.closed)
+    yield () => {
+      memory.closed = to;
+    };
   for (const { frontend, identity } of batch.services)
     yield () => memory.services.set(frontend, pair(identity));
   if (batch.names.length > 0 || batch.domains.length > 0)
@@ -276,6 +286,7 @@ function read(memory: Memory): Held {
     ),
     tunnelPorts: memory.tunnelPorts[version] ?? [],
     addresses: inForce(memory.addresses),
+    closed: memory.closed,
     services: inForce(memory.services),
     cidrs: new Map([...memory.cidrs].map(([key, value]) => [key, value[version] as number])),
     ports: spansOf(memory.ports.map((value) => value[version] as number)),

@@ -9,6 +9,7 @@ import type { Policy, Rule } from "../../src/model/network-policy.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "../../src/model/service.ts";
 import { type ServiceProbe, type ServiceVerdict, serviceVerdict } from "../../src/policy/service-oracle.ts";
+import { MEMORY } from "../../src/source/apiserver/object-memory.ts";
 import { cidr, pods, policy, ports } from "./model.ts";
 import { cluster, namesBetween, v4, v6 } from "./worlds.ts";
 
@@ -44,13 +45,15 @@ const service: fc.Arbitrary<Service> = fc
     onlyLocal: fc.boolean(),
     exceeds: rarely,
   })
-  .map(({ vip, external, balanced, exceeds, ...rest }) => ({
-    ...rest,
-    ...(exceeds && { exceeds, ports: [], selector: undefined }),
-    clusterIps: [vipV4(vip), vipV6(vip)],
-    externalIps: external === null ? [] : [v4(external), v6(external)],
-    loadBalancerIps: balanced === null ? [] : [v4(balanced)],
-  }));
+  .map(({ vip, external, balanced, exceeds, ...rest }) => {
+    const whole: Service = {
+      ...rest,
+      clusterIps: [vipV4(vip), vipV6(vip)],
+      externalIps: external === null ? [] : [v4(external), v6(external)],
+      loadBalancerIps: balanced === null ? [] : [v4(balanced)],
+    };
+    return exceeds ? MEMORY.Service.reduced(whole) : whole;
+  });
 
 const yes = fc.integer({ min: 0, max: 4 }).map((number) => number > 0);
 
@@ -145,6 +148,12 @@ export interface ServiceQuestion extends ServiceProbe, ServiceVerdict {
   readonly text: string;
 }
 
+/** All that Services of these worlds can have. */
+const ADDRESSES: readonly Address[] = [
+  ...[0, 1, 2].flatMap((vip) => [vipV4(vip), vipV6(vip)]),
+  ...Array.from({ length: 16 }, (_, at) => [v4(at), v6(at)]).flat(),
+];
+
 /** Small enough that the random worlds exceed them; or large enough. */
 export const frontendCapacities: fc.Arbitrary<FrontendCapacities> = fc.record({
   services: fc.oneof(fc.constant(FRONTEND_CAPACITIES.services), fc.nat({ max: 4 })),
@@ -155,8 +164,13 @@ export const frontendCapacities: fc.Arbitrary<FrontendCapacities> = fc.record({
 function frontendsIn(world: Cluster, capacities?: FrontendCapacities): readonly Frontend[] {
   const { all, closed } = openFrontends()(world, new Set(), capacities);
   const refused = { keepsSource: false, judgedAsItself: false, backends: [], refused: true } as const;
-  const unknown = [...closed.values()].flatMap((each) =>
-    [80, 4_444].map((number): Frontend => ({ ...each, ...refused, protocol: "TCP", port: number })),
+  const unknown = ADDRESSES.filter(closed.has).flatMap((each) =>
+    [80, 4_444].map(
+      (number): Frontend => ({
+        ...{ service: closed.serviceAt(each) ?? "none", address: each },
+        ...{ ...refused, protocol: "TCP", port: number },
+      }),
+    ),
   );
   return [...all.values(), ...unknown];
 }

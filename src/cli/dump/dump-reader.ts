@@ -270,11 +270,16 @@ const bitsSet = (words: readonly bigint[]): number =>
 
 async function readKnown({ table }: Kernel): Promise<KnownRecord[]> {
   const known = (await table("address_filter").read()).map(([, { word }]) => word);
+  const closed = (await table("closed_filter").read()).flatMap(([, { words }]) => words);
   const frontends = (await table("frontend_filter").read()).flatMap(([, { words }]) => words);
   const recordOf = (filter: string, words: readonly bigint[]): KnownRecord => ({
     ...{ filter, bits: words.length * 64, set: bitsSet(words) },
   });
-  return [recordOf("address_filter", known), recordOf("frontend_filter", frontends)];
+  return [
+    recordOf("address_filter", known),
+    recordOf("closed_filter", closed),
+    recordOf("frontend_filter", frontends),
+  ];
 }
 
 async function readIndex({ table, version }: Kernel): Promise<IndexRecord> {

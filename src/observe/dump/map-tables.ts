@@ -128,8 +128,9 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
     key: ["id", "direction", "reason"],
   },
   known: {
-    maps: ["address_filter", "frontend_filter"],
-    holds: "Bloom filters for addresses, and for those that Services have or have had: how many bits are set",
+    maps: ["address_filter", "closed_filter", "frontend_filter"],
+    holds:
+      "Bloom filters for addresses, refused ones, and those that Services have or have had: how many bits are set",
     by: "agent",
     key: ["filter"],
   },

@@ -7,6 +7,7 @@ import { holdersText } from "../../model/address-ownership.ts";
 import { keyOf, namespaceOf } from "../../model/cluster.ts";
 import type { FrontendExcess } from "../../model/frontend-shares.ts";
 import { type Frontend, frontendKey } from "../../model/frontends.ts";
+import { closedKey } from "../../state/desired-state.ts";
 import type { Draft } from "../enforced-policies.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "../local-endpoints.ts";
 import type { Behind } from "../service-groups.ts";
@@ -84,13 +85,17 @@ export function addressesLeftOut(
     locals,
   }: { readonly family: Family; readonly capacity: number; readonly locals: readonly LocalEndpoint[] },
 ): Cut | undefined {
-  const { classified, behind, denied } = contents;
-  if (classified.addresses.size + behind.size + denied.length <= capacity) return undefined;
+  const { classified, behind, closed } = contents;
+  if (classified.addresses.size + behind.size + 1 <= capacity) return undefined;
   const ofServices = new Set(
-    [...behind.values().map(({ frontend }) => frontend.address), ...denied]
+    behind
+      .values()
+      .map(({ frontend }) => frontend.address)
       .filter((address) => address.family === family)
       .map(({ text }) => text),
   );
+  // Those of Services that are denied as a whole have one entry together.
+  if (closed.words.length > 0) ofServices.add(closedKey(family));
   const isOfFamily = (text: string): boolean => text.includes(":") === (family === 6);
   const ofPods = [...classified.addresses.keys()].filter((text) => isOfFamily(text) && !ofServices.has(text));
   const free = capacity - ofServices.size;

@@ -276,7 +276,7 @@ function openResolver(cluster: Cluster, workloads: SelectedWorkloads): Resolver 
     targets({ to, protocol, port, seenAt }) {
       if (seenAt === "egress" && to.pods.length === 0 && to.address !== undefined) {
         const frontend = frontends.all.get(frontendKey({ address: to.address, protocol, port }));
-        if (frontend?.refused === true || frontends.closed.has(to.address.text)) return "refused-service";
+        if (frontend?.refused === true || frontends.closed.has(to.address)) return "refused-service";
         if (frontend !== undefined) return backends(frontend);
       }
       const at = end(to);

@@ -36,17 +36,21 @@ interface Traffic {
   readonly node: NodeFacts;
 }
 
+/** In the place of a Service: the address is none's, but has the bits of some that are closed. */
+const ALIKE = "unknown";
+
 /** The paths to an address of a Service whose ports are not known; undefined if it is none. */
 export function pathsToClosed(
   { cluster }: Worlds,
   { from, to: { address } }: Route,
   { protocol, ranges, node }: Traffic,
 ): readonly Path[] | undefined {
-  const found = openFrontends()(cluster, node.nodes).closed.get(address.text);
-  if (found === undefined) return undefined;
+  const { closed } = openFrontends()(cluster, node.nodes);
+  if (!closed.has(address)) return undefined;
+  const service = closed.serviceAt(address) ?? ALIKE;
   const traits = { keepsSource: false, judgedAsItself: false, backends: [], refused: true } as const;
   return ranges.map((ports) => {
-    const frontend: Frontend = { ...traits, service: found.service, address, protocol, port: ports.first };
+    const frontend: Frontend = { ...traits, service, address, protocol, port: ports.first };
     const { leaves } = serviceVerdict(cluster, { from, frontend }, node.isEndpoint);
     return pathToNobody(cluster, from, { via: { frontend, leaves }, ports });
   });
@@ -74,7 +78,7 @@ export function noServicePort(
   service: string,
   { protocol, port }: { readonly protocol: string; readonly port?: string },
 ): Found<never> {
-  if (cluster.services.get(service)?.exceeds === true) return portsUnknown(service);
+  if (cluster.services.get(service)?.exceeds !== undefined) return portsUnknown(service);
   const ports = (cluster.services.get(service)?.ports ?? []).map((each) => `${each.port}/${each.protocol}`);
   const wanted = port === undefined ? `${protocol} port` : `port ${port}/${protocol}`;
   const has = ports.length === 0 ? "it has none" : `it has ${ports.join(", ")}`;
@@ -109,7 +113,7 @@ export function servicePortsOf(
 ): Found<PortRange[]> {
   const ports = cluster.services.get(service)?.ports ?? [];
   const named = ports.filter((port) => port.name === name && port.protocol === protocol);
-  if (cluster.services.get(service)?.exceeds === true) return portsUnknown(service);
+  if (cluster.services.get(service)?.exceeds !== undefined) return portsUnknown(service);
   if (named.length === 0)
     return { ok: false, reason: `Service ${service} has no ${protocol} port called ${name}`, missing: true };
   return { ok: true, value: named.map(({ port }) => ({ first: port, last: port })) };

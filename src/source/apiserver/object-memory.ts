@@ -8,7 +8,12 @@ import type { Pod } from "../../model/cluster.ts";
 import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import type { Peer, Policy } from "../../model/network-policy.ts";
 import { EVERYTHING, type Labels, type Selector } from "../../model/selector.ts";
-import type { EndpointSlice, Service } from "../../model/service.ts";
+import {
+  addressesOfService,
+  type EndpointSlice,
+  hashesOfService,
+  type Service,
+} from "../../model/service.ts";
 import { labelsBytes, ORDINARY_PARTS, textBytes } from "./label-memory.ts";
 import type { Kind, Value, Values } from "./resource-kinds.ts";
 
@@ -64,15 +69,12 @@ const SUBJECT_BYTES_MAX = 64 << 10;
 /** The addresses and ports of a Service count where together they take more than this. */
 const SERVICE_PARTS = 2_048;
 
-/** Of its external addresses a reduced Service keeps so many; packets to the others are judged by their addresses. */
-const EXTERNAL_MAX = 64;
-
 /** What V8's limit of the heap leaves for the objects of a kind, in bytes. */
 export const memoryFor = (kind: LimitedKind, limit = getHeapStatistics().heap_size_limit): number =>
   Math.floor(limit * MEMORY[kind].part);
 
 export const isReduced = (value: Value | undefined): boolean =>
-  value !== undefined && "exceeds" in value && value.exceeds === true;
+  value !== undefined && "exceeds" in value && value.exceeds !== undefined;
 
 export const megabytes = (bytes: number): string => `${(bytes / (1 << 20)).toFixed(1)} MiB`;
 
@@ -145,22 +147,24 @@ const NO_PORTS: Pod["ports"] = [];
 
 // Services and their slices.
 
-function serviceWeight({ clusterIps, externalIps, loadBalancerIps, ports, selector }: Service): number {
-  const addresses = clusterIps.length + externalIps.length + loadBalancerIps.length;
+function serviceWeight(service: Service): number {
+  const { ports, selector } = service;
   const parts =
-    BYTES.address * addresses +
+    BYTES.address * addressesOfService(service).length +
     sum(ports, ({ name }) => BYTES.servicePort + textBytes(name)) +
     (selector === undefined ? 0 : labelsBytes(selector));
   return BYTES.service + (parts > SERVICE_PARTS ? parts : 0);
 }
 
-const withoutPorts = (service: Service): Service => ({
-  ...service,
-  externalIps: service.externalIps.slice(0, EXTERNAL_MAX),
-  ports: [],
-  selector: undefined,
-  exceeds: true,
-});
+function withoutPorts(service: Service): Service {
+  if (service.exceeds !== undefined) return service;
+  const hashes = Uint32Array.from(hashesOfService(service));
+  return {
+    ...service,
+    ...{ externalIps: [], loadBalancerIps: [], ports: [], selector: undefined },
+    exceeds: { hashes },
+  };
+}
 
 const sliceWeight = ({ ports, endpoints }: EndpointSlice): number =>
   BYTES.slice + BYTES.slicePort * ports.length + BYTES.endpoint * endpoints.length;

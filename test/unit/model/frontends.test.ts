@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import type { FrontendCapacities } from "../../../src/model/frontend-shares.ts";
 import { backendsOf, frontendsOf, openFrontends } from "../../../src/model/frontends.ts";
 import type { EndpointSlice, Service, SliceEndpoint } from "../../../src/model/service.ts";
+import { MEMORY } from "../../../src/source/apiserver/object-memory.ts";
 import { address, cluster, pod } from "../../support/model.ts";
 
 const service = (facts: Partial<Service> = {}): Service => ({
@@ -257,6 +258,8 @@ describe("a Service beyond its namespace's share", () => {
     slice({ name: "large-1", service: "large", ports: numbered, endpoints }),
     slice({ name: "other-1", service: "other" }),
   ];
+  const VIPS = ["10.96.0.1", "10.96.0.2", "10.96.0.9"].map(address);
+  const { reduced } = MEMORY.Service;
   /** "10.96.0.1:80 refused", "10.96.0.1 closed". */
   const texts = (services: readonly Service[], own: readonly EndpointSlice[], few = {}): string[] => {
     const capacities = { services: 1_000, backends: 1_000, ...few };
@@ -266,7 +269,7 @@ describe("a Service beyond its namespace's share", () => {
         ({ address: { text }, port, refused, backends }) =>
           `${text}:${port} ${refused === true ? "refused" : backendsOf({ backends }).length}`,
       ),
-      ...[...closed].map(([text, by]) => `${text} closed by ${by.service}`),
+      ...VIPS.filter(closed.has).map((each) => `${each.text} closed by ${closed.serviceAt(each)}`),
     ].sort();
   };
   const whole = ["10.96.0.1:80 3", "10.96.0.1:81 3", "10.96.0.2:80 1"];
@@ -291,7 +294,7 @@ describe("a Service beyond its namespace's share", () => {
     [
       "is closed where its ports are not kept",
       ["10.96.0.1 closed by x/large", "10.96.0.2:80 1"],
-      [{ ...large, ports: [], exceeds: true }, other],
+      [reduced(large), other],
       slices,
     ],
     [
@@ -307,12 +310,7 @@ describe("a Service beyond its namespace's share", () => {
       slices,
       { backends: 5 },
     ],
-    [
-      "closes what others claim there",
-      ["10.96.0.1 closed by x/large"],
-      [{ ...large, ports: [], exceeds: true }, claiming],
-      slices,
-    ],
+    ["closes what others claim there", ["10.96.0.1 closed by x/large"], [reduced(large), claiming], slices],
     [
       "of another namespace takes nothing from one within its share",
       ["10.96.0.1:80 3", "10.96.0.1:81 3", "10.96.0.9:80 refused", "10.96.0.9:81 refused"],
@@ -339,11 +337,11 @@ describe("a Service beyond its namespace's share", () => {
         [...all]
           .map(([key, { refused: is }]) => `${key}${is === true ? " refused" : ""}`)
           .sort()
-          .join(", ") + (closed.size > 0 ? " closed" : "")
+          .join(", ") + (closed.words.length > 0 ? " closed" : "")
       );
     };
     const enough = { services: 9, backends: 9 };
-    const exceeding = { ...large, ports: [], exceeds: true } as const;
+    const exceeding = reduced(large);
     expect([
       step(enough, large, claiming),
       step(enough, exceeding, claiming),

@@ -10,6 +10,7 @@ import { type Cluster, EMPTY_CLUSTER, keyOf, type Ownership, type Pod } from "..
 import { type Compiled, compile, type LocalEndpoint, openCompiler } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../../src/policy/identity-allocation.ts";
 import { CAPACITIES, type Capacities } from "../../../src/policy/limits/capacity-fit.ts";
+import { plainState } from "../../../src/state/desired-state.ts";
 import { settledState } from "../../../src/state/state-diff.ts";
 import { clusterWithServices } from "../../support/service-worlds.ts";
 import { cluster, v4 } from "../../support/worlds.ts";
@@ -232,7 +233,7 @@ function sorted<K, V>(map: ReadonlyMap<K, V>): Map<K, V> {
 /** Texts of all parts, in a fixed order. */
 function textsOf({ state, numbering, meaning, excesses, shut, ...rest }: Compiled): Record<string, string> {
   const { enforced, ...flags } = rest;
-  const { classified, sides, services, terms, ...names } = meaning;
+  const { classified, sides, services, terms, closed, ...names } = meaning;
   const holders = [...classified.holders.keys()].map((text) => [
     text,
     classified.holders.get(text)?.pods.map(keyOf),
@@ -240,6 +241,7 @@ function textsOf({ state, numbering, meaning, excesses, shut, ...rest }: Compile
   ]);
   const all = {
     ...state,
+    closed: [state.closed, closed.words].map((words) => plainState({ ...state, closed: words }).closed),
     numbering,
     names,
     // Equal peer lists of several policies are one term, whichever is at hand.

@@ -66,7 +66,7 @@ describe("services", { timeout: PATIENCE_MS }, () => {
             const welcome = guard === undefined || permits(policyVerdict(world, probe, "ingress"));
             // What only a name allows is dropped where the guards of another Service drop it, and what a pod sends whose address is that
             // of a Service with unknown ports, where anything may be denied.
-            const mayBeLost = byName || closed.has(from.address.text);
+            const mayBeLost = byName || closed.has(from.address);
             if (!denied && out && arrives !== welcome && !(mayBeLost && welcome))
               throw new Error(`allowed, and ${arrives ? "arrives unbidden" : "does not arrive"}: ${text}`);
           }

@@ -1,6 +1,7 @@
 // Differences between the actual and the desired state of the kernel: each is found, and none if there is none.
 
 import { expect, test } from "vitest";
+import { filterOf, NO_WORDS } from "../../../src/base/address-filter.ts";
 import { plainState, type State, stateFrom } from "../../../src/state/desired-state.ts";
 import { differences, differencesText } from "../../../src/state/state-compare.ts";
 import { type Held, settledState } from "../../../src/state/state-diff.ts";
@@ -15,6 +16,7 @@ const WANT: State = {
     ["10.0.0.1", 1],
     ["10.0.0.2", 2],
   ]),
+  closed: filterOf([[0x1234_5678, 0x9abc_def0]]),
   services: new Map([["10.96.0.1 80", 4]]),
   cidrs: new Map([["10.0.0.0/8", 3]]),
   ports: [{ first: 80, last: 90, class: 1 }],
@@ -90,6 +92,18 @@ test.each<[string, Partial<State>, object]>([
   ],
 ])("finds %s", (_, change, difference) => {
   expect(against(change)).toEqual([difference]);
+});
+
+test.each<[string, Partial<State>, string]>([
+  [
+    "more that is refused",
+    { closed: filterOf([[0x1234_5678, 0x9abc_def0, 0x0fed_cba9]]) },
+    "6 bits, 4 of them right",
+  ],
+  ["nothing that is refused", { closed: NO_WORDS }, "0 bits, 0 of them right"],
+])("finds %s", (_, change, held) => {
+  const of = { table: "addresses", key: "of Services whose ports are not known" };
+  expect(against(change)).toEqual([{ ...of, wanted: "4 bits", held }]);
 });
 
 test("finds what the next update would change", () => {

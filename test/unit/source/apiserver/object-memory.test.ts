@@ -5,11 +5,13 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
+import { addressHash } from "../../../../src/base/address-filter.ts";
 import { waterLevel } from "../../../../src/base/water-level.ts";
 import { keyOf, type Pod } from "../../../../src/model/cluster.ts";
 import type { Policy } from "../../../../src/model/network-policy.ts";
 import { problemText } from "../../../../src/model/problem.ts";
 import { EVERYTHING } from "../../../../src/model/selector.ts";
+import { addressesOfService, type Service } from "../../../../src/model/service.ts";
 import { openInterner } from "../../../../src/source/apiserver/interning.ts";
 import { openAccounts } from "../../../../src/source/apiserver/memory-accounts.ts";
 import {
@@ -303,9 +305,13 @@ test.each(SIZED)(
 test("reduced forms: a pod keeps its addresses, a Service its own, a slice its Service", () => {
   const reducedOf = ({ kind, make }: Sized): Value => (MEMORY[kind] as Memory).reduced(make("a/x", 9));
   const [, pod, service, slice] = SIZED.map(reducedOf);
+  const whole = SIZED.find(({ kind }) => kind === "Service")?.make("a/x", 9);
   expect(pod).toMatchObject({ name: "x", ips: [{ text: "10.0.0.1" }], ports: [], exceeds: true });
   expect((pod as Pod).labels.size).toBe(0);
-  expect(service).toMatchObject({ clusterIps: [{ text: "10.96.0.1" }], ports: [], exceeds: true });
+  expect(service).toMatchObject({ clusterIps: [{ text: "10.96.0.1" }], externalIps: [], ports: [] });
+  expect([...((service as Service).exceeds?.hashes ?? [])]).toEqual(
+    addressesOfService(whole as Service).map(addressHash),
+  );
   expect(slice).toMatchObject({ service: "s", ports: [], endpoints: [], exceeds: true });
 });
 
