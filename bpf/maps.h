@@ -134,7 +134,7 @@ struct {
 
 /*
  * What cidrs_v4 gives for each /16, by prefixes no longer than that, and which blocks of addresses have longer prefixes. See
- * find_identity_v4().
+ * find_prefix_v4().
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

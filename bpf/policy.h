@@ -71,11 +71,6 @@ static __always_inline bool is_closed(__be32 words)
 	return has_closed_bit(hash) && has_closed_bit(hash * 0x85ebca6bU);
 }
 
-static __always_inline bool is_absent(const struct identity *identity, __u32 version)
-{
-	return !identity || identity->number[version & 1] == IDENTITY_ABSENT;
-}
-
 /*
  * Whether an address is in a block that has prefixes longer than CIDR_INDEX_BITS, so that only the trie has the longest one. For all
  * other addresses, nearly all if they are random, an array has the answer: a trie of 100,000 prefixes costs a cache miss on each of
@@ -99,43 +94,80 @@ static __always_inline struct identity *find_prefix_v4(__be32 address)
 	return bpf_map_lookup_elem(&cidr_index_v4, &index);
 }
 
-/* The identity of an address, from the maps. A global function, because of the stack space of its keys. */
-__noinline __u32 find_identity_v4(__be32 address, __u32 version)
+/* Of an address by itself or, if no entry has the bit of its hash, by prefixes; else IDENTITY_ABSENT. A global function, as the others, because of the stack space of its keys. */
+__noinline __u32 find_listed_v4(__be32 address, __u32 version)
 {
 	struct address_v4_key exact = { .address = address };
-	struct identity *identity = NULL;
+	struct identity *identity;
 
 	if (may_have_address(address)) {
 		identity = bpf_map_lookup_elem(&addresses_v4, &exact);
-		if (is_absent(identity, version) && is_closed(address)) {
-			exact.address = 0;
-			identity = bpf_map_lookup_elem(&addresses_v4, &exact);
-		}
+		return identity ? identity->number[version & 1] : IDENTITY_ABSENT;
 	}
-	if (is_absent(identity, version))
+	identity = find_prefix_v4(address);
+	return identity ? identity->number[version & 1] : 0;
+}
+
+__noinline __u32 find_listed_v6(__be64 high, __be64 low, __u32 version)
+{
+	struct cidr_v6_key prefix = { .length = 128 };
+	struct address_v6_key *exact = (void *)prefix.address;
+	__u64 mixed = high ^ low;
+	struct identity *identity;
+
+	__builtin_memcpy(&prefix.address[0], &high, sizeof(high));
+	__builtin_memcpy(&prefix.address[2], &low, sizeof(low));
+	if (may_have_address((__u32)(mixed ^ mixed >> 32))) {
+		identity = bpf_map_lookup_elem(&addresses_v6, exact);
+		return identity ? identity->number[version & 1] : IDENTITY_ABSENT;
+	}
+	identity = bpf_map_lookup_elem(&cidrs_v6, &prefix);
+	return identity ? identity->number[version & 1] : 0;
+}
+
+/* Of an address that has no entry of its own: by the filter of what is closed, whose identity 0.0.0.0 or :: has, or by prefixes. */
+__noinline __u32 find_unlisted_v4(__be32 address, __u32 version)
+{
+	struct address_v4_key closed = {};
+	struct identity *identity = NULL;
+
+	if (is_closed(address))
+		identity = bpf_map_lookup_elem(&addresses_v4, &closed);
+	if (!identity || identity->number[version & 1] == IDENTITY_ABSENT)
 		identity = find_prefix_v4(address);
 	return identity ? identity->number[version & 1] : 0;
 }
 
-__noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
+__noinline __u32 find_unlisted_v6(__be64 high, __be64 low, __u32 version)
 {
-	struct cidr_v6_key prefix = { .length = 128 };
-	struct address_v6_key *exact = (void *)prefix.address;
-	struct address_v6_key none = {};
+	struct cidr_v6_key prefix = {};
 	__u64 mixed = high ^ low;
-	__be32 words = (__u32)(mixed ^ mixed >> 32);
 	struct identity *identity = NULL;
 
-	__builtin_memcpy(&prefix.address[0], &high, sizeof(high));
-	__builtin_memcpy(&prefix.address[2], &low, sizeof(low));
-	if (may_have_address(words)) {
-		identity = bpf_map_lookup_elem(&addresses_v6, exact);
-		if (is_absent(identity, version) && is_closed(words))
-			identity = bpf_map_lookup_elem(&addresses_v6, &none);
-	}
-	if (is_absent(identity, version))
+	if (is_closed((__u32)(mixed ^ mixed >> 32)))
+		identity = bpf_map_lookup_elem(&addresses_v6, (struct address_v6_key *)prefix.address);
+	if (!identity || identity->number[version & 1] == IDENTITY_ABSENT) {
+		prefix.length = 128;
+		__builtin_memcpy(&prefix.address[0], &high, sizeof(high));
+		__builtin_memcpy(&prefix.address[2], &low, sizeof(low));
 		identity = bpf_map_lookup_elem(&cidrs_v6, &prefix);
+	}
 	return identity ? identity->number[version & 1] : 0;
+}
+
+/* The identity of an address, from the maps. */
+static __always_inline __u32 find_identity_v4(__be32 address, __u32 version)
+{
+	__u32 identity = find_listed_v4(address, version);
+
+	return identity == IDENTITY_ABSENT ? find_unlisted_v4(address, version) : identity;
+}
+
+static __always_inline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
+{
+	__u32 identity = find_listed_v6(high, low, version);
+
+	return identity == IDENTITY_ABSENT ? find_unlisted_v6(high, low, version) : identity;
 }
 
 /*
