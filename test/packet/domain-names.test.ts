@@ -170,6 +170,25 @@ describe("names", () => {
     expect(counted(() => reply(answer))).toEqual({ unasked: 1 });
   });
 
+  it.each([
+    ["lengths with a bit of a pointer", [0x43, "www", 0x47, "example", 0x43, "com", 0]],
+    ["no end", [3, "www", 7, "example", 4, "com!"]],
+    ["a length as in a pointer at its end", [3, "www", 7, "example", 3, "com", 0xc0]],
+  ])("of a question has %s: it is none", (_, parts) => {
+    const name = Buffer.concat(
+      parts.map((part) => (typeof part === "number" ? Buffer.of(part) : Buffer.from(part))),
+    );
+    const named = (message: Buffer): Buffer =>
+      Buffer.concat([message.subarray(0, 12), name, message.subarray(12 + encodeName(WWW).length)]);
+    const question = { id: 11, name: WWW, type: DNS_TYPE.A };
+    const done = counted(() => {
+      ask(named(dnsQuestion(question)));
+      reply(named(dnsAnswer({ ...question, records: [record(outside(16))] })));
+    });
+    expect(done).toEqual({});
+    expect(connect(outside(16))).toBe("denied");
+  });
+
   it("the most specific name has the rules of all that have it", async () => {
     await enforce([
       clusterPolicy("wide", { priority: 1, egress: [domainRule(["*.example.com"], ports("TCP/443"))] }),
@@ -264,6 +283,19 @@ describe("names", () => {
   });
 });
 
+/** Two names of a rule whose hashes, FNV-1a of 64 bits, differ only in the upper half: found among some 80,000. */
+function namesAlike(): readonly [string, string] {
+  const known = new Map<number, string>();
+  for (let number = 0; ; number += 1) {
+    const label = `n${number}`;
+    let low = 0x8422_2325;
+    for (const byte of Buffer.from(label)) low = Math.imul(low ^ byte, 0x1b3) >>> 0;
+    const other = known.get(low);
+    if (other !== undefined) return [`${other}.cdn.example.net`, `${label}.cdn.example.net`];
+    known.set(low, label);
+  }
+}
+
 describe("answers without a question, or of another resolver", () => {
   const question = { name: WWW, type: DNS_TYPE.A };
   const forged = (more: Partial<DnsAnswer> = {}) =>
@@ -294,6 +326,23 @@ describe("answers without a question, or of another resolver", () => {
       () => reply(forged(), {}, V4.stranger),
     ],
   ];
+  it("another name whose hash has the same lower half", () => {
+    const [one, other] = namesAlike();
+    ask({ ...asked, name: one });
+    expect(counted(() => reply(forged({ name: other })))).toEqual({ unasked: 1 });
+    expect(connect(outside(20))).toBe("denied");
+    expect(counted(() => reply(forged({ name: one })))).toMatchObject({ learned: 1 });
+  });
+
+  it("a question that has expired", async () => {
+    ask(asked);
+    const { questions } = tables();
+    const all = await questions.read();
+    await questions.writeBatch(all.map(([key, value]) => [key, { ...value, expires: 1n }]));
+    expect(counted(() => reply(forged()))).toEqual({ unasked: 1 });
+    expect(connect(outside(20))).toBe("denied");
+  });
+
   it.each(cases)("%s", (_, first, second) => {
     first?.();
     second();
@@ -417,6 +466,32 @@ describe("records", () => {
     expect(connect(outside(40))).toBe("policy");
   });
 
+  it("a record whose data is missing has not what an earlier message had there", async () => {
+    const question = { id: 12, name: WWW, type: DNS_TYPE.A };
+    const whole = dnsAnswer({ ...question, records: [record(outside(44))] });
+    ask(question);
+    reply(whole);
+    await forgetNames(world);
+    ask(question);
+    const done = counted(() => reply(whole.subarray(0, -4)));
+    expect(done).toEqual({ answers: 1, malformed: 1 });
+    expect(connect(outside(44))).toBe("denied");
+  });
+
+  it.each([
+    ["A", DNS_TYPE.A, [198, 51, 100, 45, 0, 0]],
+    ["AAAA", DNS_TYPE.AAAA, [0x20, 0x01, 0x0d, 0xb8, ...new Array<number>(11).fill(0), 45, 0]],
+  ])("an address of another length is none (%s), and the next one counts", (_, type, data) => {
+    const next = outside(46, type === DNS_TYPE.A ? 4 : 6);
+    resolve(
+      WWW,
+      [{ type, ttl: 300, data: Buffer.from(data) }, record(next)],
+      type === DNS_TYPE.A ? {} : { a: V6 },
+    );
+    expect(connect(outside(45, next.family))).toBe("denied");
+    expect(connect(next)).toBe("policy");
+  });
+
   it("a name that points at itself is skipped, not followed", () => {
     const loop = record(outside(43), { name: Buffer.from([0xc0, 12 + encodeName(WWW).length + 4]) });
     resolve(WWW, [loop]);
@@ -462,6 +537,13 @@ describe("time", () => {
     resolve(WWW, [record(outside(51), { ttl })]);
     const ticks = Number(slotOf(51).slot.expires - before) / world.bench.datapath.ticksPerSecond;
     expect(Math.abs(ticks - (seconds - NAME_TTL_MIN))).toBeLessThan(10);
+  });
+
+  it("a shorter TTL does not end a longer one", () => {
+    resolve(WWW, [record(outside(51), { ttl: NAME_TTL_MAX })]);
+    const before = slotOf(51).slot.expires;
+    resolve(WWW, [record(outside(51), { ttl: NAME_TTL_MIN })]);
+    expect(slotOf(51).slot.expires).toBe(before);
   });
 
   it("what has expired opens nothing, and the flows that it opened go on, until no rule has the name", async () => {
