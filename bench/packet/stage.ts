@@ -15,11 +15,12 @@ import type { Tables } from "../../src/datapath/typed-maps.ts";
 import { bytes, ETHER_TYPE, packet, TCP_FLAG, u16 } from "../../src/engines/frame-builder.ts";
 import { type Bench, type BenchOptions, openBench } from "../../src/engines/kernel-engine.ts";
 import { REASON_NAMES, SCREENED_NAMES } from "../../src/gen/layout.ts";
-import { compile } from "../../src/policy/compile.ts";
+import { openCompiler } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
 import type { Endpoint } from "../../src/state/desired-state.ts";
 import { ASSIGNED, type AssignedObject, buildAssigned } from "../common/assigned-object.ts";
 import { type Random, randomFrom } from "../common/random.ts";
+import { compileWhole } from "../common/whole-compile.ts";
 import { addressIn, anyPeers, newFlows, type Peers, peersOfFlows } from "./peers.ts";
 import { openPrimitives, type Primitives } from "./primitives.ts";
 import type { ProgramRow } from "./row.ts";
@@ -66,7 +67,8 @@ export async function openStage({ world, primitives: wanted, ...options }: Stage
     const ifindexOf = (pod: PodName) => bench.devices.at(names.indexOf(pod));
     const link = isAssigned && { link: { hardware: [], netns: 0 } };
     const locals = names.map((pod) => ({ pod: facts.pods[pod], ifindex: ifindexOf(pod), ...link }));
-    const { state } = compile(facts.cluster, locals, NOTHING_NUMBERED);
+    const { cluster } = facts;
+    const { state } = compileWhole(openCompiler(), { cluster, locals, previous: NOTHING_NUMBERED });
     await bench.bring(state);
     if (bench.guard !== undefined)
       await writeDenied(

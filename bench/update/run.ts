@@ -6,6 +6,7 @@ import { type Compiler, openCompiler } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../src/policy/identity-allocation.ts";
 import { diff, type Held, settledState } from "../../src/state/state-diff.ts";
 import { median } from "../common/median.ts";
+import { compileWhole } from "../common/whole-compile.ts";
 import { CHANGES, type ChangeName, type Size, type World, worldOf } from "./world.ts";
 
 export interface RunOptions {
@@ -87,7 +88,7 @@ async function runSize({ maps }: Bench, size: Size, runs: number): Promise<Row[]
 async function update(maps: Maps, standing: Standing, { cluster, locals }: World): Promise<Steps> {
   const times = [performance.now()];
   const lap = () => times.push(performance.now());
-  const compiled = standing.compiler.compile({ cluster, locals, previous: standing.numbering });
+  const compiled = compileWhole(standing.compiler, { cluster, locals, previous: standing.numbering });
   lap();
   const changes = diff(standing.held, compiled.state);
   lap();
