@@ -155,19 +155,25 @@ __noinline __u32 find_unlisted_v6(__be64 high, __be64 low, __u32 version)
 	return identity ? identity->number[version & 1] : 0;
 }
 
-/* The identity of an address, from the maps. */
+/* The identity of an address, from the maps. Without the barrier the compiler makes two paths of what follows, and the verifier follows each. */
 static __always_inline __u32 find_identity_v4(__be32 address, __u32 version)
 {
 	__u32 identity = find_listed_v4(address, version);
 
-	return identity == IDENTITY_ABSENT ? find_unlisted_v4(address, version) : identity;
+	if (identity == IDENTITY_ABSENT)
+		identity = find_unlisted_v4(address, version);
+	asm volatile("" : "+r"(identity));
+	return identity;
 }
 
 static __always_inline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
 {
 	__u32 identity = find_listed_v6(high, low, version);
 
-	return identity == IDENTITY_ABSENT ? find_unlisted_v6(high, low, version) : identity;
+	if (identity == IDENTITY_ABSENT)
+		identity = find_unlisted_v6(high, low, version);
+	asm volatile("" : "+r"(identity));
+	return identity;
 }
 
 /*
