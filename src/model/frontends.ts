@@ -402,6 +402,7 @@ function ofPort(
   };
   const all = endpoints?.at(port, family) ?? [];
   const near = service.onlyLocal ? (endpoints?.near(port, family) ?? []) : all;
+  const outside = service.onlyLocalOutside === true ? (endpoints?.either(port, family) ?? []) : all;
   return [
     ...internal.map((address) => ({
       ...rest,
@@ -415,14 +416,14 @@ function ofPort(
       address,
       keepsSource: false,
       judgedAsItself: false,
-      backends: all,
+      backends: outside,
     })),
     ...external.map((address) => ({
       ...rest,
       address,
       keepsSource: false,
       judgedAsItself: true,
-      backends: all,
+      backends: outside,
     })),
   ];
 }
@@ -431,26 +432,41 @@ function ofPort(
 interface Endpoints {
   /** Those at a port, in whatever condition. */
   count(port: ServicePort, family: Family): number;
-  /** Those that kube-proxy uses. */
+  /** Those that kube-proxy may use. */
   at(port: ServicePort, family: Family): readonly Backends[];
-  /** Those that it uses of one node. A node that is not known may be this one. */
+  /** Those that it may use of one node. A node that is not known may be this one. */
   near(port: ServicePort, family: Family): readonly Backends[];
+  /** Those of both. */
+  either(port: ServicePort, family: Family): readonly Backends[];
 }
 
 type Condition = (endpoint: Pick<SliceEndpoint, "ready" | "serving" | "terminating">) => boolean;
 
-/** The ready ones; where there are none, those that still serve while they terminate. */
-const CONDITIONS: readonly Condition[] = [
-  ({ ready }) => ready,
-  ({ serving, terminating }) => serving && terminating,
-];
+const isReady: Condition = ({ ready }) => ready;
+/** Used where none is ready. */
+const isEnding: Condition = ({ serving, terminating }) => serving && terminating;
+
+/** Of which nodes: this one, or all. */
+type Scope = "near" | "all";
 
 const openIsNear =
   (nodes: ReadonlySet<string>) =>
   ({ node }: { readonly node?: string }): boolean =>
     node === undefined || nodes.size === 0 || nodes.has(node);
 
-/** What slices have behind a port of their Service: they name ports as it does, and the number is theirs. */
+const openIsSurelyNear =
+  (nodes: ReadonlySet<string>) =>
+  ({ node }: { readonly node?: string }): boolean =>
+    node !== undefined && nodes.has(node);
+
+/**
+ * What slices have behind a port of their Service: they name ports as it does, and the number is theirs.
+ *
+ * kube-proxy uses the ready endpoints and, where there are none, those that still serve while they terminate. Which ones it sees as
+ * ready is not always certain: of endpoints with the same address and port it takes any, if they are in several slices, and their conditions may
+ * differ; and it knows its node's name, which slices may not say. So what is used where none is ready counts unless some endpoint is ready
+ * for certain.
+ */
 function slicedEndpoints(slices: readonly EndpointSlice[], nodes: ReadonlySet<string>): Endpoints {
   const nameOf = ({ name, protocol }: Pick<ServicePort, "name" | "protocol">, family: Family): string =>
     `${family} ${protocol} ${name}`;
@@ -459,41 +475,72 @@ function slicedEndpoints(slices: readonly EndpointSlice[], nodes: ReadonlySet<st
     ({ slice, port }) => nameOf(port, slice.family),
   );
   const isNear = openIsNear(nodes);
-  const lists = new Map<string, readonly Address[]>();
-  const listed = (indexes: readonly number[], kind: number, isOfNode: boolean): readonly Address[] => {
-    const key = `${kind} ${isOfNode} ${indexes.join(" ")}`;
-    const known = lists.get(key);
-    if (known !== undefined) return known;
-    const condition = CONDITIONS[kind] as Condition;
-    const used = indexes.flatMap((index) =>
-      (slices[index] as EndpointSlice).endpoints.filter(
-        (each) => condition(each) && (!isOfNode || isNear(each)),
-      ),
+  const isSurelyNear = openIsSurelyNear(nodes);
+  const endpointsIn = (indexes: readonly number[]): readonly SliceEndpoint[] =>
+    indexes.flatMap((index) => (slices[index] as EndpointSlice).endpoints);
+  // By slices: ports with the same number in the same ones share what is found.
+  const certain = openKept<boolean>();
+  const isCertain = (indexes: readonly number[], scope: Scope): boolean =>
+    certain(`${scope} ${indexes.join(" ")}`, () => {
+      const all = endpointsIn(indexes);
+      const isSure = (each: SliceEndpoint): boolean =>
+        isReady(each) && (scope === "all" || isSurelyNear(each));
+      const unsure = new Set(all.filter((each) => !isSure(each)).map(({ address }) => address.text));
+      return all.some(({ address }) => !unsure.has(address.text));
+    });
+  const lists = openKept<readonly Address[]>();
+  const listed = (indexes: readonly number[], scopes: readonly Chosen[]): readonly Address[] =>
+    lists(
+      `${scopes.map(({ scope, withEnding }) => `${scope} ${withEnding}`).join()} ${indexes.join(" ")}`,
+      () =>
+        distinct(
+          endpointsIn(indexes)
+            .filter((each) =>
+              scopes.some(
+                ({ scope, withEnding }) =>
+                  (isReady(each) || (withEnding && isEnding(each))) && (scope === "all" || isNear(each)),
+              ),
+            )
+            .map(({ address }) => address),
+        ),
     );
-    const list = distinct(used.map(({ address }) => address));
-    lists.set(key, list);
-    return list;
-  };
-  const chosen = (port: ServicePort, family: Family, isOfNode: boolean): readonly Backends[] => {
-    const found = byName.get(nameOf(port, family)) ?? [];
-    const kind = CONDITIONS.keys().find((each) =>
-      found.some(({ index }) => listed([index], each, isOfNode).length > 0),
+  const chosen = (port: ServicePort, family: Family, scopes: readonly Scope[]): readonly Backends[] => {
+    const groups = [...Map.groupBy(byName.get(nameOf(port, family)) ?? [], (each) => each.port.port)].map(
+      ([number, own]) => ({ number, indexes: own.map(({ index }) => index) }),
     );
-    if (kind === undefined) return [];
-    return [...Map.groupBy(found, (each) => each.port.port)].flatMap(([number, own]) => {
-      const addresses = listed(
-        own.map(({ index }) => index),
-        kind,
-        isOfNode,
-      );
+    const all = scopes.map(
+      (scope): Chosen => ({
+        scope,
+        withEnding: !groups.some(({ indexes }) => isCertain(indexes, scope)),
+      }),
+    );
+    return groups.flatMap(({ number, indexes }) => {
+      const addresses = listed(indexes, all);
       return addresses.length === 0 ? [] : [{ addresses, port: number }];
     });
   };
   return {
     count: (port, family) =>
       (byName.get(nameOf(port, family)) ?? []).reduce((sum, { slice }) => sum + slice.endpoints.length, 0),
-    at: (port, family) => chosen(port, family, false),
-    near: (port, family) => chosen(port, family, true),
+    at: (port, family) => chosen(port, family, ["all"]),
+    near: (port, family) => chosen(port, family, ["near"]),
+    either: (port, family) => chosen(port, family, ["all", "near"]),
+  };
+}
+
+interface Chosen {
+  readonly scope: Scope;
+  /** With those that are used where none is ready. */
+  readonly withEnding: boolean;
+}
+
+/** Makes what belongs to a key once. */
+function openKept<T>(): (key: string, make: () => T) => T {
+  const known = new Map<string, { readonly is: T }>();
+  return (key, make) => {
+    const found = known.get(key) ?? { is: make() };
+    known.set(key, found);
+    return found.is;
   };
 }
 
@@ -540,6 +587,8 @@ function podsBehind(cluster: Cluster, service: Service, nodes: ReadonlySet<strin
       at(port, family, false).reduce((sum, { addresses }) => sum + addresses.length, 0),
     at: (port, family) => at(port, family, false),
     near: (port, family) => at(port, family, true),
+    // Pods count as ready.
+    either: (port, family) => at(port, family, false),
   };
 }
 

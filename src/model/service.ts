@@ -28,6 +28,8 @@ export interface Service {
   readonly selector: Labels | undefined;
   /** internalTrafficPolicy is Local: a ClusterIP leads to endpoints on the same node only. */
   readonly onlyLocal: boolean;
+  /** externalTrafficPolicy is Local: the same of its external addresses, unless kube-proxy knows that the sender is a pod of the cluster. */
+  readonly onlyLocalOutside?: true;
   /**
    * Set where the Service exceeds its namespace's share of the agent's memory: of its addresses the ClusterIPs are kept, and of all of them
    * the hashes (addressHash()); no ports and no selector.

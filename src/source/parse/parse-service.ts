@@ -56,6 +56,7 @@ export function parseService(field: Field): Service | undefined {
   const ports = portsOf(spec);
   const selector = selectorOf(spec);
   const onlyLocal = textAt(spec, "internalTrafficPolicy") === "Local";
+  const onlyLocalOutside = textAt(spec, "externalTrafficPolicy") === "Local";
   if (name === undefined || namespace === undefined) return undefined;
   // Skipped by kube-proxy (the first two by ShouldSkipService of k8s.io/kubernetes/pkg/proxy/util). An address that is
   // not rewritten is judged as itself: else a Service could lend any externalIP the verdict of its own pods.
@@ -72,6 +73,7 @@ export function parseService(field: Field): Service | undefined {
     ports,
     selector,
     onlyLocal,
+    ...(onlyLocalOutside && { onlyLocalOutside }),
   };
 }
 

@@ -137,7 +137,99 @@ describe("with slices", () => {
       "198.51.100.9 TCP/80 (masked) (or itself) -> 10.0.0.2:8080",
     ]);
     // If the node's name is not known, it may be any node.
-    expect(frontends([local], [slice({ endpoints })])[0]).toBe("10.96.0.1 TCP/80 -> 10.0.0.2:8080");
+    expect(frontends([local], [slice({ endpoints })])[0]).toBe(
+      "10.96.0.1 TCP/80 -> 10.0.0.1:8080 10.0.0.2:8080",
+    );
+  });
+
+  describe("which endpoint kube-proxy sees as ready is not certain", () => {
+    const LEAVING = { ready: false, terminating: true };
+    const UNREADY = { ready: false, serving: false };
+    const ofOne = (...endpoints: SliceEndpoint[]): EndpointSlice[] => [slice({ endpoints })];
+    const ofEach = (...endpoints: SliceEndpoint[]): EndpointSlice[] =>
+      endpoints.map((each, at) => slice({ name: `s-${at}`, endpoints: [each] }));
+
+    test.each<[string, Partial<Service>, EndpointSlice[], string]>([
+      [
+        "of one slice has the same address twice",
+        {},
+        ofOne(endpoint("10.0.0.1", UNREADY), endpoint("10.0.0.1"), endpoint("10.0.0.2", LEAVING)),
+        "10.0.0.1:8080 10.0.0.2:8080",
+      ],
+      [
+        "of two slices has the same address",
+        {},
+        ofEach(endpoint("10.0.0.1"), endpoint("10.0.0.2", LEAVING), endpoint("10.0.0.1", UNREADY)),
+        "10.0.0.1:8080 10.0.0.2:8080",
+      ],
+      [
+        "but another one is",
+        {},
+        ofOne(
+          ...[endpoint("10.0.0.1", UNREADY), endpoint("10.0.0.1")],
+          ...[endpoint("10.0.0.3"), endpoint("10.0.0.2", LEAVING)],
+        ),
+        "10.0.0.1:8080 10.0.0.3:8080",
+      ],
+      [
+        "the same address twice, both times ready",
+        {},
+        ofEach(endpoint("10.0.0.1"), endpoint("10.0.0.1"), endpoint("10.0.0.2", LEAVING)),
+        "10.0.0.1:8080",
+      ],
+      [
+        "of this node, by the name of a node that it does not say",
+        { onlyLocal: true },
+        ofOne(endpoint("10.0.0.1"), endpoint("10.0.0.2", { ...LEAVING, node: "n1" })),
+        "10.0.0.1:8080 10.0.0.2:8080",
+      ],
+      [
+        "of this node, by two names",
+        { onlyLocal: true },
+        ofEach(
+          endpoint("10.0.0.1", { node: "n1" }),
+          endpoint("10.0.0.1", { node: "n2" }),
+          endpoint("10.0.0.2", { ...LEAVING, node: "n1" }),
+        ),
+        "10.0.0.1:8080 10.0.0.2:8080",
+      ],
+      [
+        "of this node, and one is",
+        { onlyLocal: true },
+        ofOne(
+          ...[endpoint("10.0.0.1"), endpoint("10.0.0.3", { node: "n1" })],
+          endpoint("10.0.0.2", { ...LEAVING, node: "n1" }),
+        ),
+        "10.0.0.1:8080 10.0.0.3:8080",
+      ],
+    ])("%s", (_, facts, slices, backends) => {
+      for (const own of [slices, slices.toReversed()])
+        expect(frontends([service(facts)], own, ["n1"])).toEqual([`10.96.0.1 TCP/80 -> ${backends}`]);
+    });
+
+    test("externalTrafficPolicy Local: those of this node, or, from a pod, of all", () => {
+      const external = { clusterIps: [], onlyLocalOutside: true } as const;
+      const endpoints = [
+        endpoint("10.0.0.1", { node: "n2" }),
+        endpoint("10.0.0.2", { ...LEAVING, node: "n1" }),
+        endpoint("10.0.0.3", { ...LEAVING, node: "n2" }),
+      ];
+      for (const own of [
+        { externalIps: [address("10.96.0.1")] },
+        { loadBalancerIps: [address("10.96.0.1")] },
+      ])
+        expect(frontends([service({ ...external, ...own })], ofOne(...endpoints), ["n1"])[0]).toMatch(
+          / -> 10\.0\.0\.1:8080 10\.0\.0\.2:8080$/,
+        );
+      const near = endpoint("10.0.0.4", { node: "n1" });
+      expect(
+        frontends(
+          [service({ ...external, externalIps: [address("10.96.0.1")] })],
+          ofOne(...endpoints, near),
+          ["n1"],
+        )[0],
+      ).toMatch(/ -> 10\.0\.0\.1:8080 10\.0\.0\.4:8080$/);
+    });
   });
 });
 
