@@ -446,7 +446,7 @@ const isReady: Condition = ({ ready }) => ready;
 /** Used where none is ready. */
 const isEnding: Condition = ({ serving, terminating }) => serving && terminating;
 
-/** Of which nodes: this one, or all. */
+/** The nodes whose endpoints count: this one, or all. */
 type Scope = "near" | "all";
 
 const openIsNear =
@@ -464,7 +464,7 @@ const openIsSurelyNear =
  *
  * kube-proxy uses the ready endpoints and, where there are none, those that still serve while they terminate. Which ones it sees as
  * ready is not always certain: of endpoints with the same address and port it takes any, if they are in several slices, and their conditions may
- * differ; and it knows its node's name, which slices may not say. So what is used where none is ready counts unless some endpoint is ready
+ * differ; and it has its node's name, which slices may not say. So what is used where none is ready counts unless some endpoint is ready
  * for certain.
  */
 function slicedEndpoints(slices: readonly EndpointSlice[], nodes: ReadonlySet<string>): Endpoints {
