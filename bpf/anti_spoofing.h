@@ -177,22 +177,36 @@ static __always_inline bool has_own_hardware(hook_context *hook, const struct co
 	return owns_hardware(context, source & context->endpoint->hardware_mask);
 }
 
+/* Whether a packet goes to a group, or to the whole link. A subnet's own broadcast address is not known as one. */
+static __always_inline bool is_for_many(const struct packet *packet)
+{
+	__be32 v4 = (__be32)packet->destination.low;
+
+	return is_v6(packet) ? is_multicast(&packet->destination)
+			     : is_multicast_v4(v4) || v4 == bpf_htonl(BROADCAST_V4);
+}
+
 /*
- * To a pod on a bridge: whether the frame is unicast and the packet's destination is not an address of the pod. Bridges flood frames with
- * an unknown destination, and a pod that has poisoned a bridge's table receives the traffic of others.
+ * On a bridge. To a pod: whether the frame is unicast and the packet's destination is not an address of the pod. Bridges flood frames with
+ * an unknown destination, and a pod that has poisoned a bridge's table receives the traffic of others. From a pod with policies for egress: whether all on the
+ * link get a frame whose packet is for one address. Policy judges that address, and not who gets it.
  */
 static __always_inline bool misdirected(hook_context *hook, const struct context *context, const struct packet *packet)
 {
 	const struct ethhdr *ethernet = (void *)(long)hook->data;
-	__be32 v4 = (__be32)packet->destination.low;
+	bool egress = context->direction == DIRECTION_EGRESS;
 
-	if (context->direction != DIRECTION_INGRESS || !context->endpoint->bridge || !has_address(context))
+	if (!context->endpoint->bridge ||
+	    (egress ? !isolated(context, DIRECTION_EGRESS) || audited(context, DIRECTION_EGRESS)
+		    : !has_address(context)))
 		return false;
-	if ((void *)(ethernet + 1) > (void *)(long)hook->data_end || ethernet->h_dest[0] & 1)
+	if ((void *)(ethernet + 1) > (void *)(long)hook->data_end || (ethernet->h_dest[0] & 1) != egress)
 		return false;
+	if (egress || is_for_many(packet))
+		return !is_for_many(packet);
 	if (is_v6(packet))
-		return !is_multicast(&packet->destination) && !owns_v6(context, &packet->destination);
-	if (is_multicast_v4(v4) || v4 == bpf_htonl(BROADCAST_V4) || owns_v4(context, v4))
+		return !owns_v6(context, &packet->destination);
+	if (owns_v4(context, (__be32)packet->destination.low))
 		return false;
 	/* The DHCP reply to a host that has no address yet. */
 	return isolated(context, DIRECTION_INGRESS) || packet->protocol != IPPROTO_UDP || packet->fragment ||

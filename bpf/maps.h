@@ -106,7 +106,7 @@ struct {
 
 /*
  * Bloom filter: two bits for each address of a Service whose ports are not known, so that all of them are refused. The maps of addresses have
- * no room for as many as tenants may write. An address with both bits that is in neither map has the identity of 0.0.0.0, or of ::, there.
+ * no room for as many as tenants may write. An address with both bits that is in neither map has the identity of CLOSED_V4, or of ::, there.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

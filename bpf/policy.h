@@ -125,10 +125,12 @@ __noinline __u32 find_listed_v6(__be64 high, __be64 low, __u32 version)
 	return identity ? identity->number[version & 1] : 0;
 }
 
-/* Of an address that has no entry of its own: by the filter of what is closed, whose identity 0.0.0.0 or :: has, or by prefixes. */
+#define CLOSED_V4 1u /* 0.0.0.1: no host's */
+
+/* Of an address that has no entry of its own: by the filter of what is closed, whose identity CLOSED_V4 or :: has, or by prefixes. */
 __noinline __u32 find_unlisted_v4(__be32 address, __u32 version)
 {
-	struct address_v4_key closed = {};
+	struct address_v4_key closed = { .address = bpf_htonl(CLOSED_V4) };
 	struct identity *identity = NULL;
 
 	if (is_closed(address))

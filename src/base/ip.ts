@@ -141,6 +141,9 @@ export function compareAddresses(a: Address, b: Address): number {
 /** The addresses that are valid on one link only (RFC 4291, 2.5.6): every interface has one. */
 export const LINK_LOCAL_V6: Cidr = cidrOf(6, 0xfe80n << 112n, 10);
 
+/** The source of hosts that have no address yet (RFC 1122, 3.2.1.3). */
+export const UNSPECIFIED_V4: Cidr = cidrOf(4, 0n, 32);
+
 /** Multicast, and the broadcast address of every link: the kernel gives what is sent there to the sockets of all hosts on the link. */
 export const MULTICAST: readonly Cidr[] = [
   cidrOf(4, 0xe000_0000n, 4),

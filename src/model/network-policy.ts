@@ -1,7 +1,7 @@
 // NetworkPolicy v1 as closed unions: what it selects, which directions it isolates, and what it allows.
 
 import type { Direction } from "../base/direction.ts";
-import { type Cidr, cidrCovers, LINK_LOCAL_V6 } from "../base/ip.ts";
+import { type Cidr, cidrCovers, LINK_LOCAL_V6, UNSPECIFIED_V4 } from "../base/ip.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Selector } from "./selector.ts";
 
@@ -25,16 +25,18 @@ export type Peer =
   | { readonly kind: "nothing" };
 
 /**
- * What a block does not include. An excepted pod or node has a link-local address too, and which one is not known: a block
- * with exceptions includes link-local addresses only if it is about these alone. See docs/decisions/0019-ranking-of-evidence.md.
+ * What a block does not include. An excepted pod or node has a link-local address too, and which one is not known, and may send without an address: a
+ * block with exceptions includes link-local addresses, or 0.0.0.0, only if it is about these alone. See docs/decisions/0019-ranking-of-evidence.md.
  */
 export const exceptionsOf = ({
   cidr,
   except,
-}: Pick<Peer & { kind: "block" }, "cidr" | "except">): readonly Cidr[] =>
-  except.length > 0 && cidr.length < LINK_LOCAL_V6.length && cidrCovers(cidr, LINK_LOCAL_V6)
-    ? [...except, LINK_LOCAL_V6]
+}: Pick<Peer & { kind: "block" }, "cidr" | "except">): readonly Cidr[] => {
+  const anybodys = cidr.family === 4 ? UNSPECIFIED_V4 : LINK_LOCAL_V6;
+  return except.length > 0 && cidr.length < anybodys.length && cidrCovers(cidr, anybodys)
+    ? [...except, anybodys]
     : except;
+};
 
 export type PortMatch =
   /** Ports first to last of a protocol, inclusive; 0 to 65535 where the policy names no port. */

@@ -6,7 +6,14 @@
 
 import { assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
-import { type Address, cidrContains, cidrCovers, LINK_LOCAL_V6, MULTICAST } from "../base/ip.ts";
+import {
+  type Address,
+  cidrContains,
+  cidrCovers,
+  LINK_LOCAL_V6,
+  MULTICAST,
+  UNSPECIFIED_V4,
+} from "../base/ip.ts";
 import {
   type Cluster,
   isSealed,
@@ -42,7 +49,7 @@ export interface TierDecision {
    * The other end has an address that pods or nodes that the rule names may have or receive at: then the action is Deny. Or it is a pod whose
    * labels and port names are not known.
    */
-  readonly byAmbiguity?: "link-local" | "multicast" | "labels";
+  readonly byAmbiguity?: "link-local" | "unspecified" | "multicast" | "labels";
   /** Why the rule, or its policy, denies more than it says. */
   readonly unreadable?: string;
 }
@@ -137,7 +144,8 @@ function firstMatch(
   };
 }
 
-const ambiguityOf = (address: Address) => (isMulticast(address) ? "multicast" : "link-local");
+const ambiguityOf = (address: Address) =>
+  isMulticast(address) ? "multicast" : cidrContains(UNSPECIFIED_V4, address) ? "unspecified" : "link-local";
 
 const hasDomains = ({ peers }: ClusterRule): boolean =>
   peers !== "anyone" && peers.some(({ kind }) => kind === "domain");
@@ -166,7 +174,7 @@ const mayHavePort = (ports: ClusterRule["ports"], probe: Probe, direction: Direc
   );
 
 /**
- * docs/cluster-policy.md, link-local and multicast addresses: whose they are is not in the API. Where a rule names pods, nodes or networks that may have one,
+ * docs/cluster-policy.md, link-local, unspecified and multicast addresses: whose they are is not in the API. Where a rule names pods, nodes or networks that may have one,
  * Deny and Pass both deny them, and Accept does not match them. It is not known either which number a port's name has there: any.
  */
 function mayMatch({ action, peers, ports }: ClusterRule, probe: Probe, direction: Direction): boolean {
@@ -176,6 +184,15 @@ function mayMatch({ action, peers, ports }: ClusterRule, probe: Probe, direction
   const isNetwork = (peer: ClusterPeer): boolean =>
     peer.kind === "block" && peer.cidr.family === 6 && !cidrCovers(LINK_LOCAL_V6, peer.cidr);
   if (cidrContains(LINK_LOCAL_V6, address)) return peers.some((peer) => isHost(peer) || isNetwork(peer));
+  if (cidrContains(UNSPECIFIED_V4, address))
+    return (
+      direction === "ingress" &&
+      peers.some(
+        (peer) =>
+          isHost(peer) ||
+          (peer.kind === "block" && peer.cidr.family === 4 && !cidrContains(peer.cidr, address)),
+      )
+    );
   return direction === "egress" && isMulticast(address) && peers.some(isHost);
 }
 

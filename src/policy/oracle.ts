@@ -8,7 +8,7 @@
 
 import { assert, assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
-import { cidrContains, cidrCovers, LINK_LOCAL_V6 } from "../base/ip.ts";
+import { cidrContains, cidrCovers, LINK_LOCAL_V6, UNSPECIFIED_V4 } from "../base/ip.ts";
 import { type Cluster, isSealed, isSubject, keyOf, namespaceLabels, type Pod } from "../model/cluster.ts";
 import { isOpened, modeOn } from "../model/enforcement-mode.ts";
 import type { Peer, Policy, Rule } from "../model/network-policy.ts";
@@ -263,8 +263,9 @@ function peerMatches(cluster: Cluster, policy: Policy, peer: Peer, other: Party)
       // docs/limits.md: a link-local address may be that of a pod or node that the exceptions mean, unless the block is about these addresses alone.
       const isUnsure =
         peer.except.length > 0 &&
-        cidrContains(LINK_LOCAL_V6, other.address) &&
-        !cidrCovers(LINK_LOCAL_V6, peer.cidr);
+        [LINK_LOCAL_V6, UNSPECIFIED_V4].some(
+          (cidr) => cidrContains(cidr, other.address) && !cidrCovers(cidr, peer.cidr),
+        );
       const excepted = isUnsure || peer.except.some((cidr) => cidrContains(cidr, other.address));
       return cidrContains(peer.cidr, other.address) && !excepted;
     }

@@ -3,7 +3,15 @@
 
 import type { Direction } from "../base/direction.ts";
 import { hasName } from "../base/domain-name.ts";
-import { addressBits, type Cidr, cidrCovers, cidrOf, LINK_LOCAL_V6, MULTICAST } from "../base/ip.ts";
+import {
+  addressBits,
+  type Cidr,
+  cidrCovers,
+  cidrOf,
+  LINK_LOCAL_V6,
+  MULTICAST,
+  UNSPECIFIED_V4,
+} from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { sameItems } from "../base/stage.ts";
 import { type Cluster, isSealed, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
@@ -191,8 +199,10 @@ const ruleClauses = (
 
 const blockOf = (cidr: Cidr): Peer => ({ kind: "block", cidr, except: [] });
 const LINK_LOCAL: readonly Peer[] = [blockOf(LINK_LOCAL_V6)];
+const UNSPECIFIED: readonly Peer[] = [blockOf(UNSPECIFIED_V4)];
 const GROUPS: readonly Peer[] = MULTICAST.map(blockOf);
 const LINK_LOCAL_TERM = termOf(peerSetOf(LINK_LOCAL, ""), undefined);
+const UNSPECIFIED_TERM = termOf(peerSetOf(UNSPECIFIED, ""), undefined);
 const GROUPS_TERM = termOf(peerSetOf(GROUPS, ""), undefined);
 
 /** Whether pods or nodes that the peer means may have link-local addresses that it does not mean. */
@@ -201,12 +211,18 @@ const mayBeOnLink = (peer: ClusterPeer): boolean =>
     ? peer.cidr.family === 6 && !cidrCovers(LINK_LOCAL_V6, peer.cidr)
     : peer.kind !== "domain";
 
+/** Whether pods or nodes that the peer means may send without an address. */
+const mayHaveNoAddress = (peer: ClusterPeer): boolean =>
+  peer.kind === "block"
+    ? peer.cidr.family === 4 && !cidrCovers(peer.cidr, UNSPECIFIED_V4)
+    : peer.kind !== "domain";
+
 /** Whether pods or nodes that the peer means may be in a multicast group. */
 const mayBeInGroup = ({ kind }: ClusterPeer): boolean => kind === "pods" || kind === "nodes";
 
 /**
- * Whose a link-local address is, no object says, nor who receives what is sent to a multicast address: what denies pods or nodes, or leaves them to the
- * next tier, denies all of these addresses. See docs/decisions/0019-ranking-of-evidence.md.
+ * Whose a link-local address is, no object says, nor who sends without an address, nor who receives what is sent to a multicast address: what denies pods
+ * or nodes, or leaves them to the next tier, denies all of these addresses. See docs/decisions/0019-ranking-of-evidence.md.
  */
 function anybodysClauses(
   { action, peers, ports }: ClusterRule,
@@ -229,6 +245,9 @@ function anybodysClauses(
   });
   return [
     ...(peers.some(mayBeOnLink) ? [clauseOf(LINK_LOCAL_TERM, LINK_LOCAL)] : []),
+    ...(direction === "ingress" && peers.some(mayHaveNoAddress)
+      ? [clauseOf(UNSPECIFIED_TERM, UNSPECIFIED)]
+      : []),
     // Nothing is sent from there.
     ...(direction === "egress" && peers.some(mayBeInGroup) ? [clauseOf(GROUPS_TERM, GROUPS)] : []),
   ];

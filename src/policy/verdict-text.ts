@@ -67,6 +67,7 @@ export function sideVerdictText(verdict: SideVerdict, direction: Direction, prob
 
 const AMBIGUITY_TEXTS = {
   "link-local": "the link-local address may be that of a peer that it names",
+  unspecified: "a peer that it names may send without an address",
   multicast: "peers that it names may receive what is sent to the multicast address",
   labels:
     "the peer may have the labels and port names that it names: they exceed its namespace's share of the agent's memory",

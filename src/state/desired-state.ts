@@ -230,8 +230,8 @@ export const NO_NAME = "";
 /** Key of a frontend in `services`: its address and its port's place on the port line. */
 export const serviceKey = (address: string, place: number): string => `${address} ${place}`;
 
-/** The address in `addresses` whose identity those in `closed` have: no host's. */
-export const closedKey = (family: Family): string => (family === 4 ? "0.0.0.0" : "::");
+/** The address in `addresses` whose identity those in `closed` have: no host's. CLOSED_V4 in bpf/policy.h. */
+export const closedKey = (family: Family): string => (family === 4 ? "0.0.0.1" : "::");
 
 /** Both parts of a key of `services`. */
 export function serviceFrom(key: string): { readonly address: string; readonly place: number } {

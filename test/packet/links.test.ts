@@ -31,6 +31,9 @@ const world = useWorld();
 /** For ingress to them. */
 const ISOLATED: ReadonlySet<PodName> = new Set(["in", "both"]);
 
+/** Of a link, and of multicast of both families. */
+const BROADCAST = [255, 255, 255, 255, 255, 255];
+const GROUP_ADDRESSES: readonly number[][] = [BROADCAST, [1, 0, 0x5e, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 1]];
 const OWN = "02:00:00:00:00:01";
 const OWN_LINK_LOCAL = address("fe80::ff:fe00:1");
 /** That of a virtual machine behind the pod, which an annotation names. */
@@ -309,6 +312,55 @@ describe("a bridge's port whose MAC addresses are known", () => {
       },
     },
   ]);
+
+  testTable("a frame for all of the link, or a group", world, [
+    {
+      name: "has no packet for one address, from a pod with policies for egress",
+      steps: (a) =>
+        GROUP_ADDRESSES.flatMap((destination) =>
+          (["open", "out", "both"] as const).flatMap((name) =>
+            [a.trusted, a.friend, a.pods.in, a.node, address(a.family === 4 ? "127.0.0.1" : "::1")].flatMap(
+              (to) =>
+                [tcpSegment(40_000, 443), udpSegment(40_000, 53), echo(a.family, 1)].flatMap((segment) => {
+                  const sent = [
+                    frame(a.pods[name], to, segment),
+                    tagged([ETHER_TYPE.VLAN], frame(a.pods[name], to, segment)),
+                    fragment(a.pods[name], to, segment, { id: 4, offset: 0, more: true }),
+                    fragment(a.pods[name], to, segment, { id: 4, offset: 2, more: false }),
+                  ].map((each) => between(each, { destination }));
+                  return sent.map((each) =>
+                    outOf(name, each, name === "open" ? "not-isolated" : "misdirected"),
+                  );
+                }),
+            ),
+          ),
+        ),
+    },
+    {
+      name: "is judged by policy if its packet is for many",
+      families: [V4],
+      steps: (a) =>
+        ["255.255.255.255", "239.1.1.1"].map((to) =>
+          outOf(
+            "out",
+            between(frame(a.pods.out, address(to), udpSegment(1, 2)), { destination: BROADCAST }),
+            "denied",
+          ),
+        ),
+    },
+  ]);
+
+  it("has any packet in audit mode", async () => {
+    const link = () => ({ hardware: [OWN], bridge: BRIDGE });
+    await world().enforce(undefined, undefined, { mode: "audit", link });
+    const sent = frame(V4.pods.out, V4.stranger, udpSegment(1, 2));
+    expect(
+      world().ask({
+        ...{ pod: "out", direction: "egress" },
+        frame: between(sent, { destination: BROADCAST }),
+      }),
+    ).toBe("audit");
+  });
 });
 
 describe("a bridge's port whose MAC address is another's", () => {

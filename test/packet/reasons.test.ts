@@ -7,7 +7,7 @@ import type { Address } from "../../src/base/ip.ts";
 import { addressV6Of, valueV4Of } from "../../src/datapath/codec.ts";
 import { addition, runRequests } from "../../src/datapath/flow-requests.ts";
 import { ticksNow } from "../../src/datapath/node-settings.ts";
-import { ethernet } from "../../src/engines/frame-builder.ts";
+import { between, ethernet } from "../../src/engines/frame-builder.ts";
 import {
   BUCKET_ENTRIES,
   FlowResult,
@@ -157,7 +157,13 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
       await world().enforce(undefined, undefined, { link: () => ({ hardware: [], bridge: BRIDGE }) });
       return ask("open", frame(a.stranger, a.friend, SYN));
     },
-    egress: NEVER,
+    egress: async ({ ask, a }) => {
+      await world().enforce(undefined, undefined, { link: () => ({ hardware: [], bridge: BRIDGE }) });
+      return ask(
+        "out",
+        between(frame(a.pods.out, a.friend, SYN), { destination: [255, 255, 255, 255, 255, 255] }),
+      );
+    },
   },
   "table-full": both(async (way) => {
     await fillTable(way.a);

@@ -336,6 +336,7 @@ export function addressesOf(world: Cluster): Address[] {
     must(parseAddress("8.8.8.8")),
     must(parseAddress("2001:db8::1")),
     must(parseAddress("fe80::7")),
+    must(parseAddress("0.0.0.0")),
   ];
   const all = [
     ...own,

@@ -96,6 +96,35 @@ for (const direction of DIRECTIONS) {
   });
 }
 
+/** Whether TCP/80 from a host without an address passes. */
+const NO_ADDRESS = outside("0.0.0.0");
+
+test.each<Row>([
+  ["without rules", [], true],
+  ["Deny by labels", [clusterRule("Deny", [red])], false],
+  ["Deny of nodes, of which none is known", [nodes], false],
+  ["Deny of a network of IPv4", [clusterRule("Deny", [block("10.0.0.0/8")])], false],
+  ["Deny of a network of IPv6", [clusterRule("Deny", [block("fd00::/64")])], true],
+  ["Deny of other ports", [clusterRule("Deny", [red], ports("TCP/81"))], true],
+  ["Accept by labels before a Deny", [clusterRule("Accept", [red]), clusterRule("Deny", [red])], false],
+  ["Accept of the address before a Deny", [clusterRule("Accept", [block("0.0.0.0/32")]), nodes], true],
+  ["Pass of all before a Deny by labels", [clusterRule("Pass", [block("0.0.0.0/0"), red]), nodes], true],
+])("from 0.0.0.0: %s", (_, rules, expected) => {
+  for (const tier of ["Admin", "Baseline"] as const) {
+    const clusterPolicies = [clusterPolicy("c", { tier, ingress: rules })];
+    expect(passes(cluster({ pods: [SELF, OTHER], clusterPolicies }), "ingress", NO_ADDRESS)).toBe(expected);
+  }
+});
+
+test.each<[string, ReturnType<typeof block>[], boolean]>([
+  ["everything", [block("0.0.0.0/0")], true],
+  ["everything but some", [block("0.0.0.0/0", "10.0.0.2/32")], false],
+  ["everything but some, and the address", [block("0.0.0.0/0", "10.0.0.2/32"), block("0.0.0.0/32")], true],
+])("from 0.0.0.0: a NetworkPolicy that allows %s", (_, peers, expected) => {
+  const policies = [policy("x/p", { ingress: [{ peers, ports: "all" }] })];
+  expect(passes(cluster({ pods: [SELF, OTHER], policies }), "ingress", NO_ADDRESS)).toBe(expected);
+});
+
 test("a Deny of a port's name on others denies the protocol: which number the name has there is not known", () => {
   const egress = [clusterRule("Deny", [red], ports("TCP/http"))];
   const world = cluster({ pods: [SELF, OTHER], clusterPolicies: [clusterPolicy("c", { egress })] });
