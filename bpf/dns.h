@@ -868,6 +868,16 @@ __noinline int may_ask(hook_context *hook, view_t view)
 	return 1;
 }
 
+/* Whether the packet from a resolver that load_dns() has found may teach names. */
+__noinline int may_answer(hook_context *hook, view_t view)
+{
+	struct scratch_space *memory = scratch_of_cpu();
+	struct context context;
+
+	return memory && context_in(&context, hook, view) && context.endpoint &&
+	       !is_from_denied_resolver(hook, &context, &memory->packet);
+}
+
 /* After the verdict on a packet that passes. An answer that the pod has sent itself teaches it nothing. */
 static __always_inline void learn_names(hook_context *hook, const struct context *context)
 {
@@ -878,7 +888,10 @@ static __always_inline void learn_names(hook_context *hook, const struct context
 	kind = load_dns(hook, view_of(context));
 	if (kind == DNS_SEGMENT && !follow_segment(hook, view_of(context)))
 		return;
-	if (kind == DNS_NOTHING || (context->direction == DIRECTION_EGRESS && !may_ask(hook, view_of(context))))
+	if (kind == DNS_NOTHING)
+		return;
+	if (!(context->direction == DIRECTION_EGRESS ? may_ask(hook, view_of(context))
+						     : may_answer(hook, view_of(context))))
 		return;
 	if (kind == DNS_DATAGRAM)
 		read_dns(context->direction);

@@ -118,24 +118,45 @@ static __always_inline bool has_allowed_name(hook_context *hook, const struct co
 }
 
 /*
- * Whether rules allow the pod the resolver to which it sends this packet. Another policy than its own, by no name, says so: one that does not
+ * The same where the other end is a resolver, with the number of the policy that judges it: another one than the pod's own, by no name, which does not
  * let a pod reach itself by a Service, and judges backends of Services at port 53, too.
  */
-static __always_inline bool is_resolver(hook_context *hook, const struct context *context, const struct packet *packet)
+static __always_inline struct name_scratch *resolver_question(const struct context *context,
+							      const struct packet *packet)
 {
 	struct name_scratch *memory = name_question(context, packet);
 	struct name_policy *policy;
 
 	if (!memory)
-		return false;
+		return NULL;
 	memory->by.pattern = NAME_NONE;
 	policy = bpf_map_lookup_elem(&name_policies, &memory->by);
 	if (!policy)
-		return false;
+		return NULL;
 	memory->number = policy->number[memory->version & 1];
-	return memory->number != IDENTITY_ABSENT &&
+	return memory->number == IDENTITY_ABSENT ? NULL : memory;
+}
+
+/* Whether rules allow the pod the resolver to which it sends this packet. */
+static __always_inline bool is_resolver(hook_context *hook, const struct context *context, const struct packet *packet)
+{
+	struct name_scratch *memory = resolver_question(context, packet);
+
+	return memory &&
 	       judge_identity(&memory->number, &memory->identity, &memory->place, memory->version) == REASON_POLICY &&
 	       !leads_to_denied(hook, context, packet, memory->number, true);
+}
+
+/*
+ * Whether what a resolver answers is from a backend of a Service that may not be asked. When the question was judged, NAT had not chosen one, and the proxy may
+ * follow other rules than the agent.
+ */
+static __always_inline bool is_from_denied_resolver(hook_context *hook, const struct context *context,
+						    const struct packet *packet)
+{
+	struct name_scratch *memory = resolver_question(context, packet);
+
+	return !memory || leads_to_denied(hook, context, packet, memory->number, true);
 }
 
 /*

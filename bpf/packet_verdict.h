@@ -45,15 +45,17 @@ static __always_inline bool is_current(const struct flow *flow, __u32 generation
 
 /*
  * Whether it is still to be seen where the kernel takes a flow that the pod has opened: when its first packet was judged, NAT had not chosen a backend.
- * By rules that may be older than the policies in force: the proxy follows Services later, or earlier. Once both sides have sent, it has been seen.
+ * By rules that may be older than the policies in force: the proxy follows Services later, or earlier. Once both sides have sent, it has been seen; but for
+ * datagrams NAT decides again whenever conntrack's entry has gone, as proxies make it go with an endpoint: see decide_plain().
  */
 #ifdef CONNTRACK_EVIDENCE
 static __always_inline bool may_lead_elsewhere(const struct context *context, const struct packet *packet,
 					       const struct flow *flow)
 {
-	return !(flow_state(flow->seen) & (FLOW_CONFIRMED | FLOW_EXEMPT)) &&
-	       flow_opener(flow->seen) == DIRECTION_EGRESS && isolated(context, DIRECTION_EGRESS) && !exempt(context) &&
-	       may_be_frontend(remote_of(context, packet));
+	__u8 seen = packet->protocol == IPPROTO_UDP ? FLOW_EXEMPT : FLOW_CONFIRMED | FLOW_EXEMPT;
+
+	return !(flow_state(flow->seen) & seen) && flow_opener(flow->seen) == DIRECTION_EGRESS &&
+	       isolated(context, DIRECTION_EGRESS) && !exempt(context) && may_be_frontend(remote_of(context, packet));
 }
 #else
 static __always_inline bool may_lead_elsewhere(__attribute__((unused)) const struct context *context,
@@ -321,7 +323,13 @@ static __always_inline int decide_plain(hook_context *hook, const struct context
 	if (leads_plain_astray(hook, context, packet, opener_of(context, &flow, found)))
 		return judge_astray(hook, context, &flow, found, opens);
 	reason = admit(hook, context, packet, &flow, found, opens, false);
-	return exempt(context) ? exempt_reason(context) : reason;
+	if (exempt(context))
+		return exempt_reason(context);
+	/* Conntrack is asked about datagrams to Services once a tick. */
+	if (context->direction == DIRECTION_EGRESS && found && reason == REASON_ESTABLISHED && is_steady(packet) &&
+	    is_settled(flow_state(flow.seen)))
+		cache_flow(context, packet, now());
+	return reason;
 }
 
 /* The same for other packets, in three steps. The first one: a reason, or REASON_JUDGE. */

@@ -4,6 +4,7 @@
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Probe } from "../../src/lab/pod-protocol.ts";
 import type { Rewrite } from "../../src/lab/service-nat.ts";
@@ -178,6 +179,9 @@ const UDP_TIMEOUTS = ["udp_timeout", "udp_timeout_stream"].map(
 );
 const timeoutsBefore = new Map<string, string>();
 
+/** Some ticks of any kernel. */
+const TICKS_MS = 50;
+
 type Sent = "reached" | "silent";
 
 let world: World;
@@ -313,6 +317,23 @@ describe.each(HOOKS)("by $hook", ({ hook, denials, removals }) => {
         expect(await fresh(ends, kind)).toMatchObject({ result: "reached" });
       await release();
       expect(await send(REACHED_MS)).toEqual(REACHED);
+    });
+
+    it("are ended where datagrams get a denied backend in the middle of a series, as conntrack's entry has gone", async () => {
+      await enforce(DENIES_PODS.policy);
+      await move();
+      const send = await openDatagrams(ends.service);
+      for (let round = 0; round < 3; round += 1) expect(await send(REACHED_MS)).toBe("reached");
+      world.lab.rewrite(rulesTo("first"));
+      run("conntrack", "-F");
+      // Those of a tick may pass, and with them the entry comes that shows where they go.
+      await send(SILENT_MS);
+      await delay(TICKS_MS);
+      expect(await send(SILENT_MS)).toBe("silent");
+      world.lab.rewrite(rulesTo("own"));
+      run("conntrack", "-F");
+      expect(await send(REACHED_MS)).toBe("reached");
+      await release();
     });
 
     it("go on if their backend is allowed", async () => {
