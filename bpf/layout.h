@@ -38,7 +38,8 @@ enum reason : __u8 {
 	REASON_ROUTER = 25,       /* from the pod, what only routers send, or an ICMP error about others' packets */
 	REASON_LIMITED = 26,      /* from the pod, ARP, neighbour discovery, MLD or IGMP above the rate limit */
 	REASON_ENCAPSULATED = 27, /* from the pod, a tunnel to a node's own address */
-	REASON_MISDIRECTED = 28,  /* to the pod, a unicast frame on a bridge for an address that is not its own */
+	REASON_MISDIRECTED =
+		28, /* on a bridge, a frame to the pod for another address, or of the pod to all for one address */
 	REASON_TABLE_FULL =
 		29, /* policy allows it, but the flow table has no place for the flow that its replies need */
 };

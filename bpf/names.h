@@ -148,7 +148,7 @@ static __always_inline bool is_resolver(hook_context *hook, const struct context
 }
 
 /*
- * Whether what a resolver answers is from a backend of a Service that may not be asked. When the question was judged, NAT had not chosen one, and the proxy may
+ * Whether what a resolver answers is from a backend of a Service that rules do not allow as a resolver. When the question was judged, NAT had not chosen one, and the proxy may
  * follow other rules than the agent.
  */
 static __always_inline bool is_from_denied_resolver(hook_context *hook, const struct context *context,

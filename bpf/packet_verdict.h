@@ -325,7 +325,7 @@ static __always_inline int decide_plain(hook_context *hook, const struct context
 	reason = admit(hook, context, packet, &flow, found, opens, false);
 	if (exempt(context))
 		return exempt_reason(context);
-	/* Conntrack is asked about datagrams to Services once a tick. */
+	/* Conntrack is searched for datagrams to Services once a tick. */
 	if (context->direction == DIRECTION_EGRESS && found && reason == REASON_ESTABLISHED && is_steady(packet) &&
 	    is_settled(flow_state(flow.seen)))
 		cache_flow(context, packet, now());

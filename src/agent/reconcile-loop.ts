@@ -101,7 +101,12 @@ export interface AgentEnv {
 /** Runs until the signal aborts. Returns the exit code: with `once`, 1 if there were errors, else 0. */
 export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
   // Two agents would undo each other's work, so take the lock before anything else is touched.
-  const lock = await lockRoot(options.bpffs);
+  const lock = await lockRoot(options.bpffs, (paths) =>
+    env.log.warn(
+      "pins: another user could change these paths; they were taken over or removed. Mount the BPF filesystem with mode=700",
+      { paths: paths.join(", ") },
+    ),
+  );
   try {
     return await (options.once ? runOnce(lock, options, env) : runLocked(lock, options, env));
   } finally {

@@ -4,7 +4,7 @@ import { readFileSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FileLock } from "bpf-ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
-import { makeDirectory, obstacleAt } from "./bpffs.ts";
+import { claimDirectory, makeDirectory, obstacleAt } from "./bpffs.ts";
 
 export interface RootLock {
   /**
@@ -22,14 +22,14 @@ const WAIT_MS = 1_000;
 const ATTEMPTS = 5;
 
 /**
- * Creates the directory if it is missing, and waits a moment for the lock. Errors: OperationError, with the code EBUSY if
+ * Creates the directory if it is missing, takes it over if it is another user's, and waits a moment for the lock. Errors: OperationError, with the code EBUSY if
  * another process holds it.
  */
-export async function lockRoot(root: string): Promise<RootLock> {
+export async function lockRoot(root: string, onTaken: OnTaken = () => undefined): Promise<RootLock> {
   for (let attempt = 1; ; attempt++) {
-    makeDirectory(root);
+    prepare(root, onTaken);
     const lock = FileLock.acquire(root);
-    if (lock !== undefined) return rootLock(root, lock);
+    if (lock !== undefined) return rootLock(root, lock, onTaken);
     if (attempt === ATTEMPTS) break;
     await sleep(WAIT_MS / ATTEMPTS);
   }
@@ -55,7 +55,17 @@ export function lockExisting(root: string): Disposable | undefined {
   }
 }
 
-function rootLock(root: string, first: FileLock): RootLock {
+/** Called with what claimDirectory() returns, if there is any. */
+type OnTaken = (paths: readonly string[]) => void;
+
+/** A directory of pins that only this process's user can change. */
+function prepare(root: string, onTaken: OnTaken): void {
+  const taken = claimDirectory(root);
+  if (taken.length > 0) onTaken(taken);
+  makeDirectory(root);
+}
+
+function rootLock(root: string, first: FileLock, onTaken: OnTaken): RootLock {
   let lock = first;
   return {
     renew() {
@@ -63,7 +73,7 @@ function rootLock(root: string, first: FileLock): RootLock {
       const obstacle = obstacleAt(root);
       if (obstacle !== undefined)
         throw new OperationError(obstacle, { operation: "pin under", object: root });
-      makeDirectory(root);
+      prepare(root, onTaken);
       const next = FileLock.acquire(root);
       if (next === undefined) return false;
       // Only now: an unmounted filesystem exists, with its pins, for as long as something in it is open.

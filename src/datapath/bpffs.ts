@@ -1,6 +1,15 @@
 // The BPF filesystem: its directories, and pins as links from a path to an object of the kernel.
 
-import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  type Stats,
+} from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import { BpfLink, BpfMap, BpfProgram } from "bpf-ts";
 import { bpffsObstacle, existingAbove } from "../base/bpffs-mount.ts";
@@ -86,6 +95,71 @@ export function makeDirectory(path: string): void {
     } catch (error) {
       if (codeOf(error) !== "EEXIST") throw failure("make", made, error);
     }
+  }
+}
+
+/**
+ * Makes a directory of pins, and all in it, this process's own where somebody else has made it: a BPF filesystem may be writable for everyone,
+ * and whoever owns a directory can remove what is pinned there. Without capabilities an owner cannot be changed, so a new directory takes the
+ * place of another's, with its pins. What is no directory, and links of the filesystem, are removed. Returns the paths that were another's.
+ * Errors: OperationError.
+ */
+export function claimDirectory(path: string): readonly string[] {
+  try {
+    return claimed(path);
+  } catch (error) {
+    throw failure("take over", path, error);
+  }
+}
+
+/** Only their owner may write to directories of pins. */
+const WRITABLE_FOR_OTHERS = 0o022;
+const DIRECTORY_MODE = 0o700;
+
+const statusOf = (path: string): Stats | undefined => lstatSync(path, { throwIfNoEntry: false });
+
+function claimed(path: string): string[] {
+  const status = statusOf(path);
+  if (status === undefined) return [];
+  if (!status.isDirectory()) {
+    rmSync(path);
+    return [path];
+  }
+  if (status.uid !== process.getuid?.()) {
+    replaceDirectory(path);
+    return [path];
+  }
+  const isOpen = (status.mode & WRITABLE_FOR_OTHERS) !== 0;
+  if (isOpen) chmodSync(path, DIRECTORY_MODE);
+  // Only now nobody else makes entries here.
+  const below = readdirSync(path, { withFileTypes: true })
+    .filter((entry) => !entry.isFile())
+    .flatMap(({ name }) => claimed(join(path, name)));
+  return isOpen ? [path, ...below] : below;
+}
+
+function replaceDirectory(path: string): void {
+  const own = `${path}-new`;
+  rmSync(own, { recursive: true, force: true });
+  moveFiles(path, own);
+  // What is left is not readable, so nothing of this process's is in it.
+  if (statusOf(path) !== undefined) renameSync(path, `${path}-another-${process.pid}`);
+  renameSync(own, path);
+}
+
+/** To a new directory, and what is below to new ones there. */
+function moveFiles(from: string, to: string): void {
+  mkdirSync(to, { mode: DIRECTORY_MODE });
+  try {
+    for (const entry of readdirSync(from, { withFileTypes: true })) {
+      const [before, after] = [from, to].map((each) => join(each, entry.name)) as [string, string];
+      if (entry.isDirectory()) moveFiles(before, after);
+      else if (entry.isFile()) renameSync(before, after);
+      else rmSync(before);
+    }
+    rmdirSync(from);
+  } catch (error) {
+    if (codeOf(error) !== "EACCES" && codeOf(error) !== "ENOTEMPTY") throw error;
   }
 }
 

@@ -100,7 +100,7 @@ const EVALUATOR: readonly Mutant[] = [
     "return value === undefined || !requirement",
     "return value !== undefined && !requirement",
   ),
-  selector("all requirements must hold", "selector.requirements.every", "selector.requirements.some"),
+  selector("all requirements must hold", ": requirements.every(", ": requirements.some("),
   selector(
     "In needs the key's value",
     "value !== undefined && requirement.values.includes(value)",

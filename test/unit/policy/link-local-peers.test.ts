@@ -38,7 +38,7 @@ type Row = [name: string, rules: readonly ClusterRule[], passes: boolean];
 const ROWS: readonly Row[] = [
   ["without rules", [], true],
   ["Deny by labels", [clusterRule("Deny", [red])], false],
-  ["Deny of nodes, of which none is known", [nodes], false],
+  ["Deny of nodes, none of them known", [nodes], false],
   ["Deny of a network of IPv6", [clusterRule("Deny", [block("fd00::/64")])], false],
   ["Deny of a network of IPv4", [clusterRule("Deny", [block("10.0.0.0/8")])], true],
   ["Deny of other ports", [clusterRule("Deny", [red], ports("TCP/81"))], true],
@@ -102,7 +102,7 @@ const NO_ADDRESS = outside("0.0.0.0");
 test.each<Row>([
   ["without rules", [], true],
   ["Deny by labels", [clusterRule("Deny", [red])], false],
-  ["Deny of nodes, of which none is known", [nodes], false],
+  ["Deny of nodes, none of them known", [nodes], false],
   ["Deny of a network of IPv4", [clusterRule("Deny", [block("10.0.0.0/8")])], false],
   ["Deny of a network of IPv6", [clusterRule("Deny", [block("fd00::/64")])], true],
   ["Deny of other ports", [clusterRule("Deny", [red], ports("TCP/81"))], true],
@@ -147,7 +147,7 @@ const NEIGHBOURS_OF_GROUPS = ["223.255.255.255", "240.0.0.1", "255.255.255.254",
 const GROUP_ROWS: readonly Row[] = [
   ["without rules", [], true],
   ["Deny by labels", [clusterRule("Deny", [red])], false],
-  ["Deny of nodes, of which none is known", [nodes], false],
+  ["Deny of nodes, none of them known", [nodes], false],
   ["Deny of networks", [clusterRule("Deny", [block("fd00::/64"), block("10.0.0.0/8")])], true],
   ["Deny of other ports", [clusterRule("Deny", [red], ports("TCP/81"))], true],
   ["Deny of the port", [clusterRule("Deny", [red], ports("TCP/80"))], false],
