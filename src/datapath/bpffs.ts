@@ -2,9 +2,11 @@
 
 import {
   chmodSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   readdirSync,
+  realpathSync,
   renameSync,
   rmdirSync,
   rmSync,
@@ -101,12 +103,12 @@ export function makeDirectory(path: string): void {
 /**
  * Makes a directory of pins, and all in it, this process's own where somebody else has made it: a BPF filesystem may be writable for everyone,
  * and whoever owns a directory can remove what is pinned there. Without capabilities an owner cannot be changed, so a new directory takes the
- * place of another's, with its pins. What is no directory, and links of the filesystem, are removed. Returns the paths that were another's.
+ * place of another's, with its pins. What is no directory, and links that another user has made, are removed. Returns the paths that were another's.
  * Errors: OperationError.
  */
 export function claimDirectory(path: string): readonly string[] {
   try {
-    return claimed(path);
+    return claimed(isOwnLink(path) && existsSync(path) ? realpathSync(path) : path);
   } catch (error) {
     throw failure("take over", path, error);
   }
@@ -118,9 +120,15 @@ const DIRECTORY_MODE = 0o700;
 
 const statusOf = (path: string): Stats | undefined => lstatSync(path, { throwIfNoEntry: false });
 
+/** A link that this process's user has made may lead anywhere. */
+const isOwnLink = (path: string): boolean => {
+  const status = statusOf(path);
+  return status?.isSymbolicLink() === true && status.uid === process.getuid?.();
+};
+
 function claimed(path: string): string[] {
   const status = statusOf(path);
-  if (status === undefined) return [];
+  if (status === undefined || isOwnLink(path)) return [];
   if (!status.isDirectory()) {
     rmSync(path);
     return [path];

@@ -5,6 +5,7 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  lchownSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -122,11 +123,13 @@ describe("a directory of pins", () => {
     expect(existsSync(LINKS)).toBe(false);
   });
 
-  it("in whose place there is a link to elsewhere is made", () => {
+  it("in whose place another user has made a link is made", () => {
     const elsewhere = `${ROOT}-elsewhere`;
     mkdirSync(elsewhere, { mode: 0o700 });
     try {
       symlinkSync(elsewhere, ROOT);
+      expect(claimDirectory(ROOT)).toEqual([]);
+      lchownSync(ROOT, ANOTHER, ANOTHER);
       expect(claimDirectory(ROOT)).toEqual([ROOT]);
       expect(existsSync(ROOT)).toBe(false);
       expect(existsSync(elsewhere)).toBe(true);
@@ -135,9 +138,10 @@ describe("a directory of pins", () => {
     }
   });
 
-  it("has no links to elsewhere", () => {
+  it("has no links of another user", () => {
     mkdirSync(ROOT, { mode: 0o700 });
     symlinkSync("/sys/fs/bpf", LINKS);
+    lchownSync(LINKS, ANOTHER, ANOTHER);
     expect(claimDirectory(ROOT)).toEqual([LINKS]);
     expect(existsSync(LINKS)).toBe(false);
   });
