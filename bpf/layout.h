@@ -255,11 +255,12 @@ struct bits {
 	__u64 word;
 };
 
-/* One bit for each hash of an address, lowest first: whether a Service has had such an address since the node's start. */
+/* Two bits for each hash of an address, lowest first: whether a Service whose ports are not known has such an address. */
 struct closed_filter {
 	__u64 words[CLOSED_FILTER_WORDS];
 };
 
+/* One bit for each hash of an address, lowest first: whether a Service has had such an address since the node's start. */
 struct frontend_filter {
 	__u64 words[FRONTEND_FILTER_WORDS];
 };

@@ -101,8 +101,8 @@ export function makeDirectory(path: string): void {
 }
 
 /**
- * Makes a directory of pins, and all in it, this process's own where somebody else has made it: a BPF filesystem may be writable for everyone,
- * and whoever owns a directory can remove what is pinned there. Without capabilities an owner cannot be changed, so a new directory takes the
+ * Makes a directory of pins, and all in it, this process's own where another user has made it: a BPF filesystem may be writable for everyone,
+ * and the owner of a directory can remove what is pinned there. Without capabilities an owner cannot be changed, so a new directory takes the
  * place of another's, with its pins. What is no directory, and links that another user has made, are removed. Returns the paths that were another's.
  * Errors: OperationError.
  */

@@ -18,6 +18,7 @@ import { backendsOf, type Frontend, frontendKey, judgedIn, openFrontends } from 
 import type { Peer, Policy, PortMatch, Rule } from "../../model/network-policy.ts";
 import { PROTOCOLS } from "../../model/protocol.ts";
 import type { Selector } from "../../model/selector.ts";
+import { addressesOfService } from "../../model/service.ts";
 import { policiesOn } from "../subjects.ts";
 import { type SelectedWorkload, type SelectedWorkloads, workloadsOf } from "./workload-selectors.ts";
 
@@ -548,11 +549,7 @@ const addressesInside = ({ pods, nodes, services }: Cluster): readonly Cidr[] =>
   const addresses = [
     ...[...pods.values()].flatMap(({ ips }) => ips),
     ...[...(nodes?.values() ?? [])].flatMap((node) => node.addresses),
-    ...[...services.values()].flatMap(({ clusterIps, externalIps, loadBalancerIps }) => [
-      ...clusterIps,
-      ...externalIps,
-      ...loadBalancerIps,
-    ]),
+    ...[...services.values()].flatMap(addressesOfService),
   ];
   return [
     ...addresses.map(({ family, value }) => cidrOf(family, value, addressBits(family))),

@@ -5,6 +5,7 @@ import { parseAddress } from "../../base/ip.ts";
 import { hintText } from "../../base/nearest-word.ts";
 import { type Cluster, keyOf, type Protocol } from "../../model/cluster.ts";
 import type { Rule } from "../../model/network-policy.ts";
+import { addressesOfService } from "../../model/service.ts";
 import type { Party } from "../oracle.ts";
 import { partyAt, partyOf } from "../service-oracle.ts";
 import { policiesOn } from "../subjects.ts";
@@ -73,9 +74,7 @@ function endAt(cluster: Cluster, text: string): Found<End> {
 /** The first Service in key order that has the address. */
 const serviceAt = (cluster: Cluster, address: string): string | undefined =>
   [...cluster.services]
-    .filter(([, { clusterIps, externalIps, loadBalancerIps }]) =>
-      [...clusterIps, ...externalIps, ...loadBalancerIps].some(({ text }) => text === address),
-    )
+    .filter(([, service]) => addressesOfService(service).some(({ text }) => text === address))
     .map(([key]) => key)
     .sort()[0];
 
