@@ -181,11 +181,13 @@ export const NO_SURROUNDINGS: Surroundings = { nodeAddresses: [], onLink: new Ma
 /** Marks a value that JSON has no type for: an object with one property of a name that nothing in the model has. */
 export const MAP_KEY = "#map";
 const INTEGER = "#integer";
+const HASHES = "#hashes";
 
-/** A value of the model (plain objects, lists, maps, big integers) as one that JSON can hold. */
+/** A value of the model (plain objects, lists, maps, big integers, lists of hashes) as one that JSON can hold. */
 export function toWire(value: unknown): unknown {
   if (typeof value === "bigint") return { [INTEGER]: value.toString() };
   if (isMapping(value)) return { [MAP_KEY]: [...value].map(([key, each]) => [key, toWire(each)]) };
+  if (value instanceof Uint32Array) return { [HASHES]: [...value] };
   if (Array.isArray(value)) return value.map(toWire);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, toWire(each)]));
@@ -197,6 +199,7 @@ function fromWire(value: unknown): unknown {
   const entries = Object.entries(value);
   const [[key, inner] = ["", undefined]] = entries;
   if (key === INTEGER) return BigInt(String(inner));
+  if (key === HASHES) return Uint32Array.from(inner as readonly number[]);
   if (key === MAP_KEY) {
     return new Map((inner as readonly [string, unknown][]).map(([name, each]) => [name, fromWire(each)]));
   }

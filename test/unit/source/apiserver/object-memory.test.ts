@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { addressHash } from "../../../../src/base/address-filter.ts";
 import { waterLevel } from "../../../../src/base/water-level.ts";
-import { keyOf, type Pod } from "../../../../src/model/cluster.ts";
+import { clusterFromWire, keyOf, type Pod, toWire } from "../../../../src/model/cluster.ts";
 import type { Policy } from "../../../../src/model/network-policy.ts";
 import { problemText } from "../../../../src/model/problem.ts";
 import { EVERYTHING } from "../../../../src/model/selector.ts";
@@ -312,6 +312,7 @@ test("reduced forms: a pod keeps its addresses, a Service its own, a slice its S
   expect([...((service as Service).exceeds?.hashes ?? [])]).toEqual(
     addressesOfService(whole as Service).map(addressHash),
   );
+  expect(clusterFromWire(JSON.parse(JSON.stringify(toWire(service))))).toEqual(service);
   expect(slice).toMatchObject({ service: "s", ports: [], endpoints: [], exceeds: true });
 });
 
